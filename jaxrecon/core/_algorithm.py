@@ -1,0 +1,139 @@
+"""What an algorithm is: a problem, a step, and what comes out.
+
+A `Problem` says what is minimised, Σ fᵢ(Aᵢ x). An `Algorithm` is `init` and `step`; the driver in
+`_run.py` iterates, unrolls or differentiates it. State is what the next step needs, info what a
+person wants to see.
+"""
+
+import abc
+from typing import Any
+
+import jax.core
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Key, PyTree
+
+from jaxrecon.core._operator import LinearOperator
+from jaxrecon.core._pytree import pytree
+
+RUNNING, CONVERGED, COMPLETED, NOT_CONVERGED, NOT_FINITE = range(5)
+
+_ADVICE = {
+    RUNNING: "still running",
+    CONVERGED: "converged to the tolerance",
+    COMPLETED: "did all iterations; no tolerance was asked for",
+    NOT_CONVERGED: (
+        "reached the iteration limit before the tolerance: raise `n_iter`, loosen `tol`, or "
+        "precondition and rescale the problem"
+    ),
+    NOT_FINITE: (
+        "stopped at a value that is not finite: check the data for NaN, and the step size "
+        "against the operator's norm"
+    ),
+}
+
+
+class NotConvergedError(RuntimeError):
+    """Raised by `Result.check` for a run that ended neither converged nor as asked."""
+
+
+@pytree
+class Status:
+    """How a run ended, as data: a code that survives jit and vmap, with its advice in text."""
+
+    code: Array
+
+    @property
+    def ok(self) -> Array:
+        """Whether the result is what was asked for."""
+        return (self.code == CONVERGED) | (self.code == COMPLETED)
+
+    @property
+    def advice(self) -> str:
+        """What happened and what to do about it; for a batch, that of the worst code."""
+        return _ADVICE[int(np.max(np.asarray(self.code)))]
+
+    def __repr__(self) -> str:
+        if isinstance(self.code, jax.core.Tracer):
+            return f"Status({self.code})"
+        return f"Status({self.advice})"
+
+
+@pytree
+class Result:
+    """The outcome of a run.
+
+    Attributes:
+        value: the reconstruction, a pytree.
+        status: how the run ended.
+        info: the algorithm's info, each leaf with a leading iteration axis; entries after the last
+            iteration are NaN (zero for integers).
+        n_iter: the number of iterations done.
+    """
+
+    value: Any
+    status: Status
+    info: Any
+    n_iter: Array
+
+    def check(self) -> "Result":
+        """Returns itself, or raises outside jit.
+
+        Raises:
+            NotConvergedError: the run did not converge or met a value that is not finite.
+        """
+        if not bool(np.all(np.asarray(self.status.ok))):
+            raise NotConvergedError(self.status.advice)
+        return self
+
+
+@pytree
+class Problem:
+    """Σ fᵢ(Aᵢ x) as a pytree of (functional, operator) terms.
+
+    The fidelity comes with the forward model; a regulariser with its own operator: identity,
+    gradient, wavelet.
+    """
+
+    terms: tuple[tuple[Any, LinearOperator], ...]
+
+    @property
+    def domain(self) -> PyTree:
+        """Structs of x."""
+        return self.terms[0][1].domain
+
+    def __call__(self, x: PyTree) -> Array:
+        """The objective, a real scalar."""
+        values = [functional(A(x)) for functional, A in self.terms]
+        return jnp.sum(jnp.stack(values))
+
+
+class Algorithm(abc.ABC):
+    """One iterative method: a pytree of its hyper-parameters with these methods.
+
+    `info` is a NamedTuple of scalars with at least `residual`, the relative size of the last change
+    or of the optimality residual; the driver stops at ``residual <= tol``.
+    """
+
+    @abc.abstractmethod
+    def init(self, problem: Any, x0: PyTree, *, key: Key[Array, ""] | None = None) -> Any:
+        """The state before the first step."""
+
+    @abc.abstractmethod
+    def step(self, problem: Any, state: Any, inputs: Any) -> tuple[Any, Any]:
+        """One iteration: (state, info). `inputs` is this iteration's slice of `run`'s inputs."""
+
+    @abc.abstractmethod
+    def value(self, state: Any) -> PyTree:
+        """The reconstruction held by a state."""
+
+    def fixed_point(self, problem: Any, x: PyTree) -> PyTree:
+        """The momentum-free map of x to x whose fixed point is the solution.
+
+        Raises:
+            ValueError: the method has none, so it cannot be differentiated implicitly.
+        """
+        raise ValueError(
+            f"`{type(self).__name__}` has no momentum-free fixed-point map: pass "
+            "gradient='unrolled', or an algorithm that has one"
+        )

@@ -1,0 +1,198 @@
+"""The driver: three gradients that agree, stopping, status, mesh and batch."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrecon.core import NotConvergedError, Problem, from_function, identity, run
+from jaxrecon.functionals import L1, LeastSquares
+from jaxrecon.solvers import FISTA, PDHG, ConjugateGradient, ProximalGradient
+
+N_DATA, N_IMAGE = 9, 5
+
+
+def _apply(M, x):
+    return jnp.matmul(M, x, precision="highest")
+
+
+def lasso(M, y, weight):
+    domain = jax.ShapeDtypeStruct((N_IMAGE,), M.dtype)
+    A = from_function(_apply, domain, M)
+    return Problem(((LeastSquares(y), A), (L1(weight), identity(domain))))
+
+
+@pytest.fixture
+def arrays(x64):
+    key_m, key_y = jax.random.split(jax.random.key(5))
+    M = jax.random.normal(key_m, (N_DATA, N_IMAGE), jnp.complex128)
+    return M, jax.random.normal(key_y, (N_DATA,), jnp.complex128), jnp.asarray(2.0)
+
+
+def _loss(gradient, M, y, weight, n_iter=300):
+    x0 = jnp.zeros(N_IMAGE, M.dtype)
+    result = run(FISTA(), lasso(M, y, weight), x0, n_iter=n_iter, tol=1e-14, gradient=gradient)
+    return jnp.sum(jnp.abs(result.value) ** 4)
+
+
+def test_implicit_equals_unrolled_and_finite_differences(arrays):
+    grad = lambda g: jax.grad(lambda *a: _loss(g, *a), (0, 1, 2))(*arrays)  # noqa: E731
+    implicit, unrolled = grad("implicit"), grad("unrolled")
+    for a, b in zip(implicit, unrolled, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+    M, y, weight = arrays
+    h = 1e-6
+    numeric = (_loss("none", M, y, weight + h) - _loss("none", M, y, weight - h)) / (2 * h)
+    np.testing.assert_allclose(implicit[2], numeric, rtol=1e-6)
+
+
+@pytest.mark.parametrize("remat", [True, False])
+def test_unrolled_gradient_does_not_depend_on_remat(arrays, remat):
+    M, y, weight = arrays
+
+    def loss(y):
+        x0 = jnp.zeros(N_IMAGE, M.dtype)
+        result = run(
+            FISTA(), lasso(M, y, weight), x0, n_iter=5, gradient="unrolled", remat=remat
+        )
+        return jnp.sum(jnp.abs(result.value) ** 2)
+
+    direction = jnp.exp(1j * jnp.arange(N_DATA))
+    h = 1e-6
+    numeric = (loss(y + h * direction) - loss(y - h * direction)) / (2 * h)
+    exact = jnp.vdot(jnp.conj(jax.grad(loss)(y)), direction).real
+    np.testing.assert_allclose(exact, numeric, rtol=1e-7)
+
+
+def test_implicit_memory_does_not_grow_with_iterations(arrays):
+    def temporaries(gradient, n_iter):
+        f = jax.jit(jax.grad(lambda y: _loss(gradient, arrays[0], y, arrays[2], n_iter)))
+        return f.lower(arrays[1]).compile().memory_analysis().temp_size_in_bytes
+
+    assert temporaries("implicit", 200) < 1.2 * temporaries("implicit", 20) + 8 * 2 * 180
+    assert temporaries("unrolled", 200) > 2 * temporaries("unrolled", 20)
+
+
+def test_failed_adjoint_solve_is_nan(arrays):
+    from jaxrecon.core import AdjointSolve
+
+    def loss(y):
+        hopeless = AdjointSolve(restart=1, n_restarts=1, accept=1e-12)
+        x0 = jnp.zeros(N_IMAGE, y.dtype)
+        problem = lasso(arrays[0], y, arrays[2])
+        options = {"n_iter": 300, "gradient": "implicit", "adjoint_solve": hopeless}
+        return jnp.sum(jnp.abs(run(FISTA(), problem, x0, **options).value) ** 2)
+
+    assert jnp.all(jnp.isnan(jax.grad(loss)(arrays[1])))
+
+
+def test_stops_at_tolerance_and_keeps_history(arrays):
+    x0 = jnp.zeros(N_IMAGE, arrays[0].dtype)
+    result = run(FISTA(), lasso(*arrays), x0, n_iter=500, tol=1e-10).check()
+    n = int(result.n_iter)
+    assert n < 500
+    residuals = result.info.residual
+    assert residuals[n - 1] <= 1e-10 < residuals[n - 2]
+    assert jnp.all(jnp.isnan(residuals[n:]))
+    frozen = run(FISTA(), lasso(*arrays), x0, n_iter=500, tol=1e-10, gradient="unrolled")
+    assert int(frozen.n_iter) == n
+    np.testing.assert_array_equal(frozen.value, result.value)
+
+
+def test_status_and_its_advice(arrays):
+    M, y, weight = arrays
+    x0 = jnp.zeros(N_IMAGE, M.dtype)
+    short = run(FISTA(), lasso(*arrays), x0, n_iter=2, tol=1e-12)
+    with pytest.raises(NotConvergedError, match="raise `n_iter`"):
+        short.check()
+    broken = run(FISTA(), lasso(M, y * jnp.nan, weight), x0, n_iter=9)
+    assert int(broken.n_iter) == 1
+    with pytest.raises(NotConvergedError, match="not finite"):
+        broken.check()
+    run(FISTA(), lasso(*arrays), x0, n_iter=2).check()
+
+
+def test_vmap_stops_each_problem_by_itself(arrays):
+    M, y, weight = arrays
+    solve = lambda y: run(  # noqa: E731
+        FISTA(), lasso(M, y, weight), jnp.zeros(N_IMAGE, M.dtype), n_iter=500, tol=1e-8
+    )
+    batch = jnp.stack([y, 0.5 * y, 3.0 * y[::-1]])
+    together = jax.jit(jax.vmap(solve))(batch)
+    alone = [solve(y) for y in batch]
+    np.testing.assert_array_equal(together.n_iter, [r.n_iter for r in alone])
+    np.testing.assert_allclose(together.value, jnp.stack([r.value for r in alone]), rtol=1e-12)
+
+
+def test_inputs_are_sliced_per_iteration(arrays):
+    x0 = jnp.zeros(N_IMAGE, arrays[0].dtype)
+    steps = jnp.array([0.01, 0.02, 0.03])
+    result = run(ProximalGradient(1.0), lasso(*arrays), x0, n_iter=3, inputs={"step": steps})
+    np.testing.assert_allclose(result.info.step, steps)
+
+
+def test_progress_reports_every_step(arrays):
+    seen = []
+    x0 = jnp.zeros(N_IMAGE, arrays[0].dtype)
+    report = lambda i, info: seen.append(int(i))  # noqa: E731
+    run(FISTA(), lasso(*arrays), x0, n_iter=4, progress=report)
+    jax.effects_barrier()
+    assert sorted(seen) == [0, 1, 2, 3]
+
+
+def test_hyperparameters_are_data(arrays):
+    """A new step size does not compile again, and has a gradient."""
+    traces = 0
+
+    @jax.jit
+    def final(algorithm):
+        nonlocal traces
+        traces += 1
+        x0 = jnp.zeros(N_IMAGE, arrays[0].dtype)
+        return run(algorithm, lasso(*arrays), x0, n_iter=3, gradient="unrolled").value
+
+    a, b = final(ProximalGradient(0.01)), final(ProximalGradient(0.02))
+    assert traces == 1
+    assert not jnp.allclose(a, b)
+
+
+def test_no_fixed_point_is_said_by_name(arrays):
+    x0 = jnp.zeros(N_IMAGE, arrays[0].dtype)
+    loss = lambda y: jnp.sum(  # noqa: E731
+        jnp.abs(run(PDHG(), lasso(arrays[0], y, 1.0), x0, n_iter=5, gradient="implicit").value)
+    )
+    with pytest.raises(ValueError, match="PDHG.*momentum-free"):
+        jax.grad(loss)(arrays[1])
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"n_iter": 0}, "n_iter"),
+        ({"n_iter": 3, "gradient": "magic"}, "gradient"),
+        ({"n_iter": 3, "inputs": {"step": jnp.ones(2)}}, "inputs"),
+    ],
+)
+def test_bad_arguments_are_named(options, name):
+    problem = lasso(jnp.ones((N_DATA, N_IMAGE)), jnp.ones(N_DATA), 1.0)
+    with pytest.raises((ValueError, TypeError), match=name):
+        run(FISTA(), problem, jnp.zeros(N_IMAGE), **options)
+
+
+def test_implicit_conjugate_gradient(arrays):
+    """The Jacobian of a converged CG step is zero; that of its fixed point is not."""
+    M, y, _ = arrays
+
+    def loss(y, gradient):
+        domain = jax.ShapeDtypeStruct((N_IMAGE,), M.dtype)
+        problem = Problem(((LeastSquares(y), from_function(_apply, domain, M)),))
+        x0 = jnp.zeros(N_IMAGE, M.dtype)
+        result = run(
+            ConjugateGradient(), problem, x0, n_iter=40, tol=1e-13, gradient=gradient
+        )
+        return jnp.sum(jnp.abs(result.value) ** 4)
+
+    dense = lambda y: jnp.sum(jnp.abs(jnp.linalg.lstsq(M, y)[0]) ** 4)  # noqa: E731
+    np.testing.assert_allclose(
+        jax.grad(loss)(y, "implicit"), jax.grad(dense)(y), rtol=1e-5, atol=1e-9
+    )
