@@ -1,0 +1,61 @@
+"""Every operator of the library, as factories of tiny instances by real dtype.
+
+To add an operator, add a factory; `test_operators.py` does the rest.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from jaxrecon import core
+from jaxrecon.functionals import wavelet
+
+KEY = jax.random.key(3)
+
+
+def struct(shape, real, complex_values=False):
+    dtype = jnp.result_type(real, jnp.complex64) if complex_values else jnp.dtype(real)
+    return jax.ShapeDtypeStruct(shape, dtype)
+
+
+def normal(shape, real, complex_values=False):
+    return jax.random.normal(KEY, shape, struct(shape, real, complex_values).dtype)
+
+
+def _function(parameters, x):
+    return parameters * jnp.cumsum(x, 0)
+
+
+def _stacked(real):
+    first = core.diagonal(normal((4, 5), real), struct((4, 5), real))
+    return core.stack([first, core.gradient(struct((4, 5), real))])
+
+
+def _composed(real):
+    inner = core.pad(struct((4, 5), real), (6, 6))
+    outer = core.diagonal(normal((6, 6), real, True), struct((6, 6), real))
+    return (2.0 - 0.5j) * (outer @ inner) + outer @ inner
+
+
+OPERATORS = {
+    "identity": lambda r: core.identity((struct((3, 4), r), struct((2,), r, True))),
+    "diagonal real": lambda r: core.diagonal(normal((4, 5), r), struct((4, 5), r)),
+    "diagonal complex": lambda r: core.diagonal(normal((4, 5), r, True), struct((4, 5), r, True)),
+    "diagonal complex on real": lambda r: core.diagonal(normal((5,), r, True), struct((4, 5), r)),
+    "mask": lambda r: core.diagonal(normal((4, 5), r) > 0, struct((4, 5), r, True)),
+    "fft": lambda r: core.fft(struct((4, 5), r, True)),
+    "fft of real, one axis": lambda r: core.fft(struct((4, 5), r), (1,)),
+    "pad": lambda r: core.pad(struct((4, 5), r), (7, 6)),
+    "crop": lambda r: core.crop(struct((7, 6), r, True), (4, 5)),
+    "gradient": lambda r: core.gradient(struct((4, 5), r), spacing=(0.5, 2.0)),
+    "gradient periodic": lambda r: core.gradient(
+        struct((3, 4, 5), r, True), (0, 2), boundary="periodic"
+    ),
+    "from function": lambda r: core.from_function(
+        _function, struct((4, 5), r, True), normal((5,), r, True)
+    ),
+    "composed, scaled, added": _composed,
+    "stacked": _stacked,
+    "block diagonal": lambda r: core.block_diagonal([_composed(r), _stacked(r)]),
+    "haar": lambda r: wavelet(struct((8, 4), r), "haar", levels=2),
+    "db3 padded": lambda r: wavelet(struct((7, 5), r, True), "db3", levels=1),
+}
