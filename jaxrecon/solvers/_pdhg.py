@@ -135,16 +135,18 @@ def _sum_of_adjoints(terms: tuple[Term, ...], y: tuple) -> PyTree:
 
 
 def _residuals(state, x, Ax, y, AHy, tau, sigmas) -> tuple[Array, Array]:
-    """Both optimality residuals of (1), relative to the sizes of Aᴴy and of the A x, normalised."""
+    """Primal and dual optimality residuals of (1), relative to ‖y‖ and ‖Ax‖ in normalised units.
+
+    (x − x⁺)/τ − Aᴴ(y − y⁺) ∈ ∂g(x⁺) + Aᴴy⁺ and (y − y⁺)/σ − A(x − x⁺) ∈ ∂f*(y⁺) − Ax⁺. Without a g
+    Aᴴy itself tends to zero, so it cannot be the yardstick.
+    """
     primal = tree.add_scaled(tree.sub(AHy, state.AHy), -1 / tau, tree.sub(x, state.x))
-    # (x − x⁺)/τ − Aᴴ(y − y⁺): equal to the subgradient of g at x⁺ plus Aᴴy⁺.
-    dual_squares, size_squares = 0.0, 0.0
-    for Ai_old, Ai_new, y_old, y_new, s, n in zip(
-        state.Ax, Ax, state.y, y, sigmas, state.norms, strict=True
-    ):
-        gap = tree.add_scaled(tree.sub(Ai_new, Ai_old), -1 / s, tree.sub(y_new, y_old))
-        dual_squares = dual_squares + tree.sum_of_squares(gap) / n**2
-        size_squares = size_squares + tree.sum_of_squares(Ai_new) / n**2
-    primal_size = tree.norm(AHy)
-    relative = tree.norm(primal) / (primal_size + (primal_size == 0))
-    return relative, jnp.sqrt(dual_squares / (size_squares + (size_squares == 0)))
+    dual, x_size, y_size = 0.0, 0.0, 0.0
+    blocks = zip(state.Ax, Ax, state.y, y, sigmas, state.norms, strict=True)
+    for Ax_old, Ax_new, y_old, y_new, sigma, size in blocks:
+        gap = tree.add_scaled(tree.sub(Ax_new, Ax_old), -1 / sigma, tree.sub(y_new, y_old))
+        dual = dual + tree.sum_of_squares(gap) / size**2
+        x_size = x_size + tree.sum_of_squares(Ax_new) / size**2
+        y_size = y_size + tree.sum_of_squares(y_new) * size**2
+    relative = lambda squares, scale: tree.safe_sqrt(squares / (scale + (scale == 0)))  # noqa: E731
+    return relative(tree.sum_of_squares(primal), y_size), relative(dual, x_size)
