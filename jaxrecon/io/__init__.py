@@ -1,0 +1,17 @@
+"""Raw data in, images out: what a file holds, in words and arrays; images with provenance."""
+
+from jaxrecon.io._mri import read_maps
+from jaxrecon.io._read import read
+from jaxrecon.io._scan import CTScan, MRIScan, ScanError
+from jaxrecon.io._write import check_output, record, write
+
+__all__ = [
+    "CTScan",
+    "MRIScan",
+    "ScanError",
+    "check_output",
+    "read",
+    "read_maps",
+    "record",
+    "write",
+]
