@@ -1,0 +1,10 @@
+"""Forward models, one sub-package for each modality, and the noise models that they share."""
+
+from jaxrecon.physics._noise import (
+    complex_gaussian_noise,
+    gaussian_noise,
+    poisson_counts,
+    pwls_weights,
+)
+
+__all__ = ["complex_gaussian_noise", "gaussian_noise", "poisson_counts", "pwls_weights"]
