@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from jaxrecon import core
 from jaxrecon.functionals import wavelet
+from jaxrecon.physics import mri
 
 KEY = jax.random.key(3)
 
@@ -58,4 +59,12 @@ OPERATORS = {
     "block diagonal": lambda r: core.block_diagonal([_composed(r), _stacked(r)]),
     "haar": lambda r: wavelet(struct((8, 4), r), "haar", levels=2),
     "db3 padded": lambda r: wavelet(struct((7, 5), r, True), "db3", levels=1),
+    "sense": lambda r: mri.sense(normal((3, 4, 5), r, True), normal((4, 5), r) > 0),
+    "sense, soft mask": lambda r: mri.sense(normal((2, 4, 5), r, True), normal((4, 5), r)),
+    "sense, lines, two sets": lambda r: mri.sense(
+        normal((2, 3, 4, 5), r, True), normal((1, 5), r) > 0
+    ),
+    "sense, volume": lambda r: mri.sense(normal((2, 2, 3, 4), r, True), normal((2, 3, 4), r) > 0),
+    "sense gram": lambda r: mri.sense(normal((3, 4, 5), r, True), normal((4, 5), r)).gram,
+    "cartesian": lambda r: mri.cartesian(normal((4, 5), r) > 0, dtype=struct((), r, True).dtype),
 }

@@ -90,13 +90,15 @@ def run(
     """
     _check_arguments(n_iter, inputs, gradient)
     x0 = jax.tree.map(jnp.asarray, x0)
-    if gradient == "unrolled":
-        return _unrolled(algorithm, problem, x0, n_iter, tol, inputs, key, remat, unroll)
-    loop = functools.partial(_iterated, n_iter=n_iter, progress=progress)
     start = (x0, tol, inputs, key)
-    if gradient == "none":
-        return loop(algorithm, problem, start)
-    return _implicit(loop, algorithm, problem, start, adjoint_solve or AdjointSolve())
+    match gradient:
+        case "unrolled":
+            options = {"n_iter": n_iter, "remat": remat, "unroll": unroll}
+            return _unrolled(algorithm, problem, start, **options)
+        case "implicit":
+            solve = adjoint_solve or AdjointSolve()
+            return _implicit(algorithm, problem, start, solve, n_iter=n_iter, progress=progress)
+    return _iterated(algorithm, problem, start, n_iter=n_iter, progress=progress)
 
 
 def _check_arguments(n_iter: int, inputs: PyTree, gradient: str) -> None:
@@ -111,6 +113,8 @@ def _check_arguments(n_iter: int, inputs: PyTree, gradient: str) -> None:
             )
 
 
+# Compiled here, so that a second scan of the same sizes runs at once, also outside jit.
+@functools.partial(jax.jit, static_argnames=("n_iter", "progress"))
 def _iterated(algorithm, problem, start, *, n_iter, progress) -> Result:
     x0, tol, inputs, key = start
     state = algorithm.init(problem, x0, key=key)
@@ -136,7 +140,9 @@ def _iterated(algorithm, problem, start, *, n_iter, progress) -> Result:
     return Result(algorithm.value(state), Status(_ended(code, tol)), history, i)
 
 
-def _unrolled(algorithm, problem, x0, n_iter, tol, inputs, key, remat, unroll) -> Result:
+@functools.partial(jax.jit, static_argnames=("n_iter", "remat", "unroll"))
+def _unrolled(algorithm, problem, start, *, n_iter, remat, unroll) -> Result:
+    x0, tol, inputs, key = start
     state = algorithm.init(problem, x0, key=key)
 
     def body(carry, inputs):
@@ -156,14 +162,15 @@ def _unrolled(algorithm, problem, x0, n_iter, tol, inputs, key, remat, unroll) -
     return Result(algorithm.value(state), status, info, jnp.sum(active))
 
 
-def _implicit(loop, algorithm, problem, start, solve: AdjointSolve) -> Result:
+@functools.partial(jax.jit, static_argnames=("n_iter", "progress"))
+def _implicit(algorithm, problem, start, solve, *, n_iter, progress) -> Result:
     leaves, rebuild = _partition((algorithm, problem))
 
     # Everything that a cotangent may be asked for is an argument: a closed-over tracer would leak.
     @jax.custom_vjp
     def solution(leaves, rest):
         fixed, start = rest
-        return loop(*rebuild(leaves, fixed), start)
+        return _iterated(*rebuild(leaves, fixed), start, n_iter=n_iter, progress=progress)
 
     def forward(leaves, rest):
         result = solution(leaves, rest)

@@ -94,7 +94,7 @@ def test_a_broken_file_is_refused_by_name(tmp_path):
         core.load(path)
     with pytest.raises(ValueError, match="missing"):
         core.load(tmp_path / "missing.npz")
-    with pytest.raises(ValueError, match="`root.function`"):
+    with pytest.raises(ValueError, match=r"`root\.function`"):
         core.save(tmp_path / "B.npz", core.from_function(jnp.multiply, jnp.zeros(2), 1.0))
     assert [p.name for p in tmp_path.iterdir()] == ["A.npz"]
 

@@ -86,7 +86,10 @@ close(jax.jit(split)(ys), jnp.stack([solve(y) for y in ys]))
 """
 
 
-@pytest.mark.parametrize("body", [VIEWS, INSIDE, BATCH, SOLVER], ids="views inside batch solver".split())
+BODIES = {"views": VIEWS, "inside": INSIDE, "batch": BATCH, "solver": SOLVER}
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
 def test_on_four_virtual_devices(body):
     environment = dict(os.environ, JAX_NUM_CPU_DEVICES="4", JAX_PLATFORMS="cpu")
     root = Path(__file__).resolve().parents[2]

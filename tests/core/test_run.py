@@ -1,15 +1,29 @@
 """The driver: three gradients that agree, stopping, status, mesh and batch."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrecon.core import NotConvergedError, Problem, from_function, identity, run
+from jaxrecon.core import (
+    Algorithm,
+    NotConvergedError,
+    Problem,
+    from_function,
+    identity,
+    pytree,
+    run,
+)
 from jaxrecon.functionals import L1, LeastSquares
 from jaxrecon.solvers import FISTA, PDHG, ConjugateGradient, ProximalGradient
 
 N_DATA, N_IMAGE = 9, 5
+
+
+class _Info(NamedTuple):
+    residual: jax.Array
 
 
 def _apply(M, x):
@@ -52,9 +66,7 @@ def test_unrolled_gradient_does_not_depend_on_remat(arrays, remat):
 
     def loss(y):
         x0 = jnp.zeros(N_IMAGE, M.dtype)
-        result = run(
-            FISTA(), lasso(M, y, weight), x0, n_iter=5, gradient="unrolled", remat=remat
-        )
+        result = run(FISTA(), lasso(M, y, weight), x0, n_iter=5, gradient="unrolled", remat=remat)
         return jnp.sum(jnp.abs(result.value) ** 2)
 
     direction = jnp.exp(1j * jnp.arange(N_DATA))
@@ -161,7 +173,7 @@ def test_no_fixed_point_is_said_by_name(arrays):
     loss = lambda y: jnp.sum(  # noqa: E731
         jnp.abs(run(PDHG(), lasso(arrays[0], y, 1.0), x0, n_iter=5, gradient="implicit").value)
     )
-    with pytest.raises(ValueError, match="PDHG.*momentum-free"):
+    with pytest.raises(ValueError, match=r"PDHG.*momentum-free"):
         jax.grad(loss)(arrays[1])
 
 
@@ -187,12 +199,33 @@ def test_implicit_conjugate_gradient(arrays):
         domain = jax.ShapeDtypeStruct((N_IMAGE,), M.dtype)
         problem = Problem(((LeastSquares(y), from_function(_apply, domain, M)),))
         x0 = jnp.zeros(N_IMAGE, M.dtype)
-        result = run(
-            ConjugateGradient(), problem, x0, n_iter=40, tol=1e-13, gradient=gradient
-        )
+        result = run(ConjugateGradient(), problem, x0, n_iter=40, tol=1e-13, gradient=gradient)
         return jnp.sum(jnp.abs(result.value) ** 4)
 
     dense = lambda y: jnp.sum(jnp.abs(jnp.linalg.lstsq(M, y)[0]) ** 4)  # noqa: E731
     np.testing.assert_allclose(
         jax.grad(loss)(y, "implicit"), jax.grad(dense)(y), rtol=1e-5, atol=1e-9
     )
+
+
+def test_a_second_scan_does_not_compile_again(arrays):
+    M, y, weight = arrays
+    steps = 0
+
+    @pytree
+    class Counting(Algorithm):
+        def init(self, problem, x0, *, key=None):
+            return x0
+
+        def step(self, problem, state, inputs):
+            nonlocal steps
+            steps += 1
+            return state, _Info(jnp.ones(()))
+
+        def value(self, state):
+            return state
+
+    for factor in (1.0, 2.0):
+        run(Counting(), lasso(factor * M, y, weight), y, n_iter=2)
+        seen = steps if factor == 1.0 else seen
+    assert steps == seen

@@ -157,7 +157,7 @@ def test_failed_gradient_solve_is_nan(x64):
 def test_terms_that_do_not_fit_are_named():
     x = jnp.zeros((4, 4))
     rough = Problem(((F.LeastSquares(x), identity(x)), (F.L21(1.0), gradient(x))))
-    with pytest.raises(ValueError, match="L21 of Gradient.*PDHG"):
+    with pytest.raises(ValueError, match=r"L21 of Gradient.*PDHG"):
         run(FISTA(), rough, x, n_iter=1)
-    with pytest.raises(ValueError, match="L21.*not quadratic"):
+    with pytest.raises(ValueError, match=r"L21.*not quadratic"):
         run(ConjugateGradient(), rough, x, n_iter=1)
