@@ -1,0 +1,5 @@
+"""``python -m jaxrecon``."""
+
+from jaxrecon.cli import main
+
+main()

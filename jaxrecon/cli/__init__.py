@@ -1,0 +1,21 @@
+"""The ``jaxrecon`` command: `demo` and `recon`."""
+
+import sys
+
+
+def main() -> None:
+    """Runs the command line; exit status 2 with one clear line on bad input."""
+    try:
+        from jaxrecon.cli._app import run_app
+    except ModuleNotFoundError as error:
+        if error.name not in ("typer", "rich"):
+            raise
+        print(
+            f"jaxrecon: the command line needs {error.name}: pip install 'jaxrecon[cli]'",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    run_app()
+
+
+__all__ = ["main"]

@@ -1,0 +1,133 @@
+"""The command line itself: options, and one line for anything that goes wrong."""
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from jaxrecon import __version__
+from jaxrecon.cli import _terminal
+
+app = typer.Typer(
+    name="jaxrecon",
+    help="Image reconstruction from raw sensor data.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+)
+
+
+def run_app() -> None:
+    """Runs the command; bad input ends with exit status 2 and one line on standard error."""
+    try:
+        app()
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        _terminal.fail(str(error))
+        sys.exit(2)
+    except KeyboardInterrupt:
+        _terminal.fail("interrupted; nothing was written")
+        sys.exit(130)
+
+
+@app.callback(invoke_without_command=True)
+def _main(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"jaxrecon {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def demo(
+    out: Annotated[str, typer.Option(help="Folder for pictures and results.json.")] = (
+        "jaxrecon-demo"
+    ),
+    quick: Annotated[bool, typer.Option(help="Small images: a smoke test in seconds.")] = False,
+) -> None:
+    """Simulates raw CT and MRI data from real anatomy and compares all methods."""
+    from jaxrecon.cli._demo import run_demo
+
+    run_demo(out, quick=quick)
+
+
+@app.command()
+def recon(
+    source: Annotated[
+        str | None, typer.Argument(metavar="INPUT", help="The raw-data file.", show_default=False)
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option("--method", "-m", help="Method by name.", show_default=False)
+    ] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="The image: .npz, .cfl, .png, .nii.gz, .tif or .dcm.",
+            show_default=False,
+        ),
+    ] = None,
+    slices: Annotated[
+        str | None, typer.Option(help="Slices to reconstruct: 3, or 2:8, or 0,4,9; default all.")
+    ] = None,
+    maps: Annotated[str | None, typer.Option(help="MRI: coil maps, .npz or .cfl.")] = None,
+    map_sets: Annotated[int | None, typer.Option(help="MRI: 1 or 2 sets of ESPIRiT maps.")] = None,
+    center: Annotated[float | None, typer.Option(help="CT: rotation centre, a bin index.")] = None,
+    size: Annotated[int | None, typer.Option(help="CT: image size in pixels, square.")] = None,
+    n_iter: Annotated[int | None, typer.Option("--iterations", help="Iterations at most.")] = None,
+    strength: Annotated[
+        float | None, typer.Option(help="Regularisation, relative to the data's scale.")
+    ] = None,
+    list_methods: Annotated[
+        bool, typer.Option("--list-methods", help="Show the methods and exit.")
+    ] = False,
+) -> None:
+    """Reconstructs an image from a raw-data file."""
+    if list_methods:
+        _show_methods()
+        return
+    named = {"INPUT": source, "--method": method, "--out": out}
+    missing = [name for name, value in named.items() if value is None]
+    if missing or source is None or method is None or out is None:
+        raise ValueError(f"recon needs {', '.join(missing)}: see jaxrecon recon --help")
+    from jaxrecon.cli._recon import Request, reconstruct
+
+    reconstruct(
+        Request(
+            source=source,
+            method=method,
+            out=out,
+            slices=_parse_slices(slices),
+            maps=maps,
+            map_sets=map_sets,
+            center=center,
+            size=size,
+            n_iter=n_iter,
+            strength=strength,
+            command=["jaxrecon", *sys.argv[1:]],
+        )
+    )
+
+
+def _show_methods() -> None:
+    from jaxrecon.cli._methods import METHODS
+
+    table = Table("method", "for", "what it does", box=None, padding=(0, 2, 0, 0))
+    for row in METHODS.values():
+        table.add_row(row.name, row.modality.upper(), row.summary)
+    _terminal.OUT.print(table)
+
+
+def _parse_slices(text: str | None) -> int | slice | list[int] | None:
+    if text is None:
+        return None
+    try:
+        if ":" in text:
+            start, stop = text.split(":")
+            return slice(int(start) if start else None, int(stop) if stop else None)
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"`--slices` is {text!r}, expected 3, or 2:8, or 0,4,9") from None
+    return numbers[0] if len(numbers) == 1 else numbers

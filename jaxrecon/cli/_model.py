@@ -1,0 +1,177 @@
+"""From a scan on file to measurements: geometry, rotation centre, coil maps, forward models."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from jaxrecon.cli._methods import Measurement
+from jaxrecon.io import CTScan, MRIScan
+from jaxrecon.physics import ct, mri
+
+# Share of the object in which a second set of ESPIRiT maps must exist to be used.
+_FOLDED_SHARE = 0.05
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Model:
+    """A scan as one measurement a slice.
+
+    Attributes:
+        modality: "ct" or "mri".
+        measurements: one for each slice.
+        finish: from a reconstruction to the image that is written.
+        spacing: pixel size in mm, or None if unknown.
+        facts: lines that say what was built.
+    """
+
+    modality: str
+    measurements: list[Measurement]
+    finish: Callable[[Array], np.ndarray]
+    spacing: float | None
+    facts: list[str]
+
+
+def build_model(
+    scan: CTScan | MRIScan,
+    *,
+    size: int | None = None,
+    center: float | None = None,
+    map_sets: int | None = None,
+) -> Model:
+    """The forward models of a scan.
+
+    Args:
+        scan: what `jaxrecon.io.read` gave.
+        size: CT image size in pixels, square; as many as bins by default.
+        center: CT rotation centre as a bin index; found, or the detector's middle, by default.
+        map_sets: 1 or 2 sets of ESPIRiT maps; chosen from the calibration data by default.
+
+    Raises:
+        ValueError: an option that does not belong to the scan's kind.
+    """
+    if isinstance(scan, CTScan):
+        if map_sets is not None:
+            raise ValueError("`map_sets` belongs to MRI, but the file is a CT scan")
+        return _ct_model(scan, size, center)
+    if size is not None or center is not None:
+        name = "size" if size is not None else "center"
+        raise ValueError(f"`{name}` belongs to CT, but the file is an MRI scan")
+    return _mri_model(scan, map_sets)
+
+
+def _ct_model(scan: CTScan, size: int | None, center: float | None) -> Model:
+    n_slices, n_views, n_bins = scan.line_integrals.shape
+    size = n_bins if size is None else size
+    if size < 2:
+        raise ValueError(f"`size` is {size}, expected at least 2 pixels")
+    center, how = _rotation_center(scan, center)
+    offset = ((n_bins - 1) / 2 - center) * scan.pitch
+    angles = jnp.asarray(scan.angles, jnp.float32)
+    if scan.kind == "fan":
+        source, detector = float(scan.source_origin or 0), float(scan.origin_detector or 0)
+        pixel = scan.pitch * source / (source + detector) * n_bins / size
+        A = ct.fan_beam(
+            angles,
+            (size, size),
+            n_bins,
+            source_origin=source,
+            origin_detector=detector,
+            pixel=pixel,
+            bin_pitch=scan.pitch,
+            offset=offset,
+        )
+    else:
+        pixel = scan.pitch * n_bins / size
+        A = ct.parallel_beam(
+            angles, (size, size), n_bins, pixel=pixel, bin_pitch=scan.pitch, offset=offset
+        )
+    data = zip(jnp.asarray(scan.line_integrals), jnp.asarray(scan.weights), strict=True)
+    unit = "mm" if scan.bin_pitch is not None else "bins"
+    facts = [
+        f"{scan.kind} beam, {n_views} views x {n_bins} bins, {n_slices} slice(s)",
+        f"image {size} x {size}, pixel {pixel:.4g} {unit}",
+        f"rotation centre at bin {center:.2f} ({how})",
+    ]
+    return Model(
+        modality="ct",
+        measurements=[Measurement(operator=A, data=p, weights=w) for p, w in data],
+        finish=np.asarray,
+        spacing=pixel if scan.bin_pitch is not None else None,
+        facts=facts,
+    )
+
+
+def _rotation_center(scan: CTScan, given: float | None) -> tuple[float, str]:
+    n_bins = scan.line_integrals.shape[-1]
+    if given is not None:
+        if not 0 <= given <= n_bins - 1 or not math.isfinite(given):
+            raise ValueError(f"`center` is {given}, expected a bin from 0 to {n_bins - 1}")
+        return given, "given"
+    if scan.center is not None:
+        return scan.center, "from the file"
+    if scan.kind == "fan":
+        return (n_bins - 1) / 2, "assumed: the detector's middle"
+    middle = scan.line_integrals[scan.line_integrals.shape[0] // 2]
+    return float(ct.find_center(middle, scan.angles)), "found"
+
+
+def _mri_model(scan: MRIScan, map_sets: int | None) -> Model:
+    n_slices, n_coils, *shape = scan.kspace.shape
+    mask = jnp.asarray(scan.mask)
+    measurements, how = [], ""
+    for kspace in scan.kspace:
+        data = jnp.asarray(kspace)
+        maps, how = _coil_maps(scan, data, map_sets)
+        A = mri.sense(maps, mask)
+        measurements.append(Measurement(operator=A, data=data))
+    fraction = 100 * float(scan.mask.mean())
+    facts = [
+        f"Cartesian, {n_coils} coil(s), {shape[0]} x {shape[1]}, {n_slices} slice(s)",
+        f"sampled {fraction:.1f} % of k-space; coil maps: {how}",
+    ]
+    crop = scan.recon_shape or tuple(shape)
+    return Model(
+        modality="mri",
+        measurements=measurements,
+        finish=lambda image: _cropped(_one_image(np.asarray(image)), crop),
+        spacing=None,
+        facts=facts,
+    )
+
+
+def _coil_maps(scan: MRIScan, kspace: Array, map_sets: int | None) -> tuple[Array, str]:
+    """Maps of one slice and where they come from."""
+    n_coils, *shape = kspace.shape
+    if scan.maps is not None:
+        return jnp.asarray(scan.maps), "given"
+    if n_coils == 1:
+        return jnp.ones((1, *shape), kspace.dtype), "one coil, no maps"
+    sampled = np.asarray(scan.mask)
+    region = mri.calibration_shape(sampled)
+    calibration = mri.central_region(kspace, region)
+    maps, _ = mri.espirit_maps(calibration, tuple(shape), n_sets=min(2, n_coils))
+    chosen = _n_sets(maps) if map_sets is None else map_sets
+    reason = "" if map_sets is not None or chosen == 1 else ", the field of view is folded"
+    how = f"ESPIRiT from {region[0]} x {region[1]} samples, {chosen} set(s){reason}"
+    return maps[0] if chosen == 1 else maps, how
+
+
+def _n_sets(maps: Array) -> int:
+    """Two where the second eigenvalue is near one over more than a sliver of the object."""
+    support = jnp.any(maps != 0, axis=1)
+    share = float(support[1].sum() / jnp.maximum(support[0].sum(), 1))
+    return 2 if share > _FOLDED_SHARE else 1
+
+
+def _one_image(image: np.ndarray) -> np.ndarray:
+    """Sets of images combined by root sum of squares."""
+    return image if image.ndim == 2 else np.sqrt(np.sum(np.abs(image) ** 2, 0))
+
+
+def _cropped(image: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    wanted = tuple(min(n, m) for n, m in zip(shape, image.shape, strict=True))
+    return np.asarray(mri.central_region(image, wanted))

@@ -1,0 +1,140 @@
+"""``jaxrecon recon``: one raw file to one image."""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxrecon import io
+from jaxrecon.cli import _terminal
+from jaxrecon.cli._methods import METHODS, Measurement, Method, Outcome, find_method
+from jaxrecon.cli._model import Model, build_model
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the command line asked for."""
+
+    source: str
+    method: str
+    out: str
+    slices: Any = None
+    maps: str | None = None
+    size: int | None = None
+    center: float | None = None
+    map_sets: int | None = None
+    n_iter: int | None = None
+    strength: float | None = None
+    command: Sequence[str] = ()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The solver's settings; None means the method's default."""
+        return {"n_iter": self.n_iter, "strength": self.strength}
+
+
+def reconstruct(request: Request) -> None:
+    """Reads, reconstructs, reports and writes; nothing is written unless all succeeded.
+
+    Raises:
+        ValueError: one line that names the file, field or option.
+    """
+    _check_request(request)
+    inputs = [request.source, *([request.maps] if request.maps else [])]
+    io.check_output(request.out, inputs=inputs)
+    _terminal.say("input", request.source)
+    scan = io.read(request.source, slices=request.slices, maps=request.maps)
+    for label in ("understood", "assumed", "repaired"):
+        _terminal.say(label, getattr(scan, label))
+    modality = "ct" if isinstance(scan, io.CTScan) else "mri"
+    method = find_method(modality, request.method)
+    model = build_model(scan, size=request.size, center=request.center, map_sets=request.map_sets)
+    _terminal.say("model", model.facts)
+    _terminal.say("method", f"{method.name}: {method.summary}")
+
+    start = time.perf_counter()
+    outcomes = _run_slices(model, method, request.settings)
+    seconds = time.perf_counter() - start
+    quality = _quality(model, outcomes)
+    _terminal.say("quality", [f"{name}: {_text(value)}" for name, value in quality.items()])
+    _write(request, scan, model, method, outcomes, quality, seconds)
+
+
+def _check_request(request: Request) -> None:
+    names = {name for _, name in METHODS}
+    if request.method not in names:
+        raise ValueError(
+            f"`--method` {request.method!r} is unknown: --list-methods shows what there is"
+        )
+    if request.n_iter is not None and request.n_iter < 1:
+        raise ValueError(f"`--iterations` is {request.n_iter}, expected at least 1")
+    if request.strength is not None and not 0 <= request.strength < np.inf:
+        raise ValueError(f"`--strength` is {request.strength}, expected a number of at least 0")
+
+
+def _run_slices(model: Model, method: Method, settings: dict[str, Any]) -> list[Outcome]:
+    outcomes = []
+    n_slices = len(model.measurements)
+    with _terminal.reporting() as report:
+        for i, measurement in enumerate(model.measurements):
+            label = method.name if n_slices == 1 else f"{method.name} {i + 1}/{n_slices}"
+            report.start(label, settings["n_iter"] or method.defaults.n_iter)
+            outcome = method(measurement, report, **settings)
+            if not np.isfinite(np.asarray(outcome.image)).all():
+                raise ValueError(
+                    f"`--method` {method.name}: the image is not finite; try a smaller --strength"
+                )
+            report.finish()
+            outcomes.append(outcome)
+    return outcomes
+
+
+def _quality(model: Model, outcomes: list[Outcome]) -> dict[str, Any]:
+    """The figures that need no truth: how well the image explains the data, how the run ended."""
+    pairs = zip(model.measurements, outcomes, strict=True)
+    misfits = [_data_residual(m, o) for m, o in pairs]
+    quality: dict[str, Any] = {"data residual |Ax-y|/|y|": float(np.mean(misfits))}
+    if outcomes[0].status is not None:
+        quality["iterations"] = [outcome.n_iter for outcome in outcomes]
+        quality["solver"] = sorted({o.status.advice for o in outcomes if o.status is not None})
+    return quality
+
+
+def _data_residual(measurement: Measurement, outcome: Outcome) -> float:
+    difference = np.asarray(measurement.operator(outcome.image) - measurement.data)
+    data = np.asarray(measurement.data)
+    weights = 1.0 if measurement.weights is None else np.asarray(measurement.weights)
+    energy = lambda z: float(np.sum(weights * np.abs(z) ** 2))  # noqa: E731
+    return (energy(difference) / max(energy(data), 1e-30)) ** 0.5
+
+
+def _write(request, scan, model, method, outcomes, quality, seconds) -> None:
+    images = np.stack([model.finish(outcome.image) for outcome in outcomes])
+    settings = {k: v for k, v in request.settings.items() if v is not None}
+    parameters = {
+        "method": method.name,
+        "settings": dataclasses.asdict(method.defaults) | settings,
+        "model": model.facts,
+    }
+    inputs = [request.source, *([request.maps] if request.maps else [])]
+    provenance = io.record(
+        inputs,
+        scan,
+        parameters=parameters,
+        quality=quality,
+        seconds=seconds,
+        command=" ".join(request.command),
+    )
+    image = images[0] if len(images) == 1 else images
+    # Between slices the file tells no distance, so only a single image carries its pixel size.
+    spacing = model.spacing if image.ndim == 2 else None
+    written = io.write(request.out, image, provenance=provenance, spacing=spacing)
+    _terminal.say("wrote", ", ".join(str(path) for path in written))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
