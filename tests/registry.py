@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxrecon import core
 from jaxrecon.functionals import wavelet
-from jaxrecon.physics import mri
+from jaxrecon.physics import ct, mri
 
 KEY = jax.random.key(3)
 
@@ -59,6 +59,15 @@ OPERATORS = {
     "block diagonal": lambda r: core.block_diagonal([_composed(r), _stacked(r)]),
     "haar": lambda r: wavelet(struct((8, 4), r), "haar", levels=2),
     "db3 padded": lambda r: wavelet(struct((7, 5), r, True), "db3", levels=1),
+    "parallel": lambda r: ct.parallel_beam(normal((5,), r), (6, 7), 9, bin_pitch=0.9, offset=0.2),
+    "fan": lambda r: ct.fan_beam(
+        jnp.linspace(0.1, 5.2, 5, dtype=r),  # no ray along a row of pixel centres: a kink
+        (6, 7),
+        9,
+        source_origin=20.0,
+        origin_detector=10.0,
+        pixel=0.8,
+    ),
     "sense": lambda r: mri.sense(normal((3, 4, 5), r, True), normal((4, 5), r) > 0),
     "sense, soft mask": lambda r: mri.sense(normal((2, 4, 5), r, True), normal((4, 5), r)),
     "sense, lines, two sets": lambda r: mri.sense(

@@ -116,7 +116,7 @@ def _rotation_center(scan: CTScan, given: float | None) -> tuple[float, str]:
     if scan.kind == "fan":
         return (n_bins - 1) / 2, "assumed: the detector's middle"
     middle = scan.line_integrals[scan.line_integrals.shape[0] // 2]
-    return float(ct.find_center(middle, scan.angles)), "found"
+    return ct.find_center(middle, scan.angles).center, "found"
 
 
 def _mri_model(scan: MRIScan, map_sets: int | None) -> Model:

@@ -1,0 +1,104 @@
+"""Reading two neighbours of a table at computed places, and summing such reads over a loop.
+
+The inner machinery of the projectors: what XLA compiles well, kept apart from the geometry.
+"""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int, PyTree
+
+# Terms of a sum that are unrolled into one fusion.
+BLOCK = 8
+
+Reader = Callable[[Array, Array, Array], Array]
+
+
+def take(table: Array, index: Int[Array, "*place"]) -> Array:
+    """`table[index]` for indices known to be in range: no wrapping of negative ones, no fill."""
+    dimensions = lax.GatherDimensionNumbers(
+        offset_dims=tuple(range(index.ndim, index.ndim + table.ndim - 1)),
+        collapsed_slice_dims=(0,),
+        start_index_map=(0,),
+    )
+    return lax.gather(
+        table,
+        index[..., None],
+        dimensions,
+        (1, *table.shape[1:]),
+        mode=lax.GatherScatterMode.PROMISE_IN_BOUNDS,
+    )
+
+
+def pair_reader(table: Float[Array, "place *batch"]) -> Reader:
+    """A function (index, w0, w1) ↦ w0 table[index] + w1 table[index + 1].
+
+    A flat table is packed as complex numbers (table[i], table[i + 1]), and the sum is the real
+    part of a product: one gather with one use, so that XLA fuses it. XLA:CPU turns gathers into
+    scalar loads; one load of eight bytes instead of two of four makes the projector 1.6 times
+    faster. A table with a batch axis is read in contiguous runs instead.
+    """
+    if table.ndim == 1:
+        packed = lax.complex(table, jnp.roll(table, -1))
+        return lambda index, w0, w1: lax.real(take(packed, index) * lax.complex(w0, -w1))
+
+    def read(index, w0, w1):
+        return w0[..., None] * take(table, index) + w1[..., None] * take(table, index + 1)
+
+    return read
+
+
+def split(position: Float[Array, "..."]) -> tuple[Int[Array, "..."], Float[Array, "..."]]:
+    """A non-negative position as a whole and a fraction."""
+    whole = position.astype(jnp.int32)
+    return whole, position - whole.astype(position.dtype)
+
+
+def round_up(n: int, step: int = BLOCK) -> int:
+    """The next multiple of `step`."""
+    return -(-n // step) * step
+
+
+def sum_blocks(term: Callable[[Int[Array, ""]], Array], n: int, zero: Array) -> Array:
+    """Σ term(k) for k < round_up(n), `BLOCK` terms a step, added to `zero`."""
+
+    def block(total, first):
+        first = _keep_parallel(first)
+        return total + sum(term(first + j) for j in range(BLOCK)), None
+
+    first = jnp.arange(0, n, BLOCK, dtype=jnp.int32)
+    return lax.scan(jax.checkpoint(block), zero, first)[0]
+
+
+def map_chunks(f: Callable[[PyTree], Array], arrays: tuple[Array, ...], cost: int) -> Array:
+    """`f` of arrays with one leading axis, in chunks of about equal size and at most `cost` work.
+
+    Args:
+        f: maps chunks of the arrays to one chunk of the result.
+        arrays: arrays that share their leading axis.
+        cost: how many rows of the leading axis one chunk may have.
+    """
+    n = arrays[0].shape[0]
+    count = max(1, math.ceil(n / max(1, cost)))
+    if count == 1:
+        return f(arrays)
+    count = next((c for c in range(count, 2 * count) if n % c == 0), count)
+    size = math.ceil(n / count)
+    chunked = tuple(pad_rows(a, count * size).reshape(count, size, *a.shape[1:]) for a in arrays)
+    result = lax.map(f, chunked)
+    return result.reshape(count * size, *result.shape[2:])[:n]
+
+
+def pad_rows(array: Array, n: int) -> Array:
+    """`array` with its last row repeated until there are n."""
+    return jnp.pad(array, [(0, n - array.shape[0])] + [(0, 0)] * (array.ndim - 1), mode="edge")
+
+
+def _keep_parallel(k: Int[Array, ""]) -> Int[Array, ""]:
+    # XLA:CPU 0.11 and later take any loop without a sort, an FFT or a library call for a small one
+    # and compile all of it into one single-threaded kernel (SmallWhileLoopHoistingPass).
+    # The sort of two numbers keeps the body's fusions multi-threaded: 2.1 times faster on 2 cores.
+    return jnp.sort(jnp.stack([k, k + 1]))[0]
