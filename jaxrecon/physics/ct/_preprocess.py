@@ -198,9 +198,10 @@ def remove_stripes(
 ) -> Float[Array, "view bin"]:
     """Removes full and partial stripes, which become rings, by smoothing the sorted sinogram.
 
-    Algorithm 3 (sorting) of Vo, Atwood and Drakopoulos, Optics Express 26 (2018) 28396. Each bin's values are sorted; neighbouring bins then differ only by their response, because what
-    they saw over all views is nearly the same set of values. A median across `size` bins removes
-    that difference, and the values go back to their views.
+    Algorithm 3 (sorting) of Vo, Atwood and Drakopoulos, Optics Express 26 (2018) 28396. Each bin's
+    values are sorted; neighbouring bins then differ only by their response, because what they saw
+    over all views is nearly the same set of values. A median across `size` bins removes that
+    difference, and the values go back to their views.
 
     Args:
         sinogram: line integrals (or transmission).
