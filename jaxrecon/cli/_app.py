@@ -75,6 +75,9 @@ def recon(
     maps: Annotated[str | None, typer.Option(help="MRI: coil maps, .npz or .cfl.")] = None,
     map_sets: Annotated[int | None, typer.Option(help="MRI: 1 or 2 sets of ESPIRiT maps.")] = None,
     center: Annotated[float | None, typer.Option(help="CT: rotation centre, a bin index.")] = None,
+    stripes: Annotated[
+        bool, typer.Option("--remove-stripes", help="CT: remove the stripes that become rings.")
+    ] = False,
     size: Annotated[int | None, typer.Option(help="CT: image size in pixels, square.")] = None,
     n_iter: Annotated[int | None, typer.Option("--iterations", help="Iterations at most.")] = None,
     strength: Annotated[
@@ -104,6 +107,7 @@ def recon(
             map_sets=map_sets,
             center=center,
             size=size,
+            remove_stripes=stripes,
             n_iter=n_iter,
             strength=strength,
             command=["jaxrecon", *sys.argv[1:]],

@@ -37,12 +37,12 @@ class Measurement:
     """One image's worth of data with its forward model.
 
     Attributes:
-        operator: the forward model A.
+        operator: the forward model A, a `LinearOperator`; of `ct` for the methods of CT.
         data: y.
         weights: statistical weights of y, or None.
     """
 
-    operator: LinearOperator
+    operator: Any
     data: Array
     weights: Array | None = None
 
@@ -156,7 +156,7 @@ def _normalised(measurement: Measurement, first: Array) -> tuple[LinearOperator,
     return (1 / norm_A) * A, data / (norm_A * size), size
 
 
-def _finish(algorithm, problem, settings, report, first=None, size=1.0, key=None) -> Outcome:
+def _finish(algorithm, problem, settings, report, first=None, size: Any = 1.0, key=None) -> Outcome:
     domain = problem.domain
     x0 = jnp.zeros(domain.shape, domain.dtype) if first is None else first / size
     result = run(

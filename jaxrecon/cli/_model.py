@@ -14,6 +14,8 @@ from jaxrecon.physics import ct, mri
 
 # Share of the object in which a second set of ESPIRiT maps must exist to be used.
 _FOLDED_SHARE = 0.05
+# A rotation centre in a file is overruled where its residual is this many times the found one's.
+_CONTRADICTED = 1.5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,6 +43,7 @@ def build_model(
     size: int | None = None,
     center: float | None = None,
     map_sets: int | None = None,
+    remove_stripes: bool = False,
 ) -> Model:
     """The forward models of a scan.
 
@@ -49,6 +52,7 @@ def build_model(
         size: CT image size in pixels, square; as many as bins by default.
         center: CT rotation centre as a bin index; found, or the detector's middle, by default.
         map_sets: 1 or 2 sets of ESPIRiT maps; chosen from the calibration data by default.
+        remove_stripes: CT: take out the stripes that become rings.
 
     Raises:
         ValueError: an option that does not belong to the scan's kind.
@@ -56,27 +60,28 @@ def build_model(
     if isinstance(scan, CTScan):
         if map_sets is not None:
             raise ValueError("`map_sets` belongs to MRI, but the file is a CT scan")
-        return _ct_model(scan, size, center)
-    if size is not None or center is not None:
-        name = "size" if size is not None else "center"
-        raise ValueError(f"`{name}` belongs to CT, but the file is an MRI scan")
+        return _ct_model(scan, size, center, remove_stripes)
+    options = {"size": size is not None, "center": center is not None, "stripes": remove_stripes}
+    for name, used in options.items():
+        if used:
+            raise ValueError(f"`{name}` belongs to CT, but the file is an MRI scan")
     return _mri_model(scan, map_sets)
 
 
-def _ct_model(scan: CTScan, size: int | None, center: float | None) -> Model:
+def _ct_model(scan: CTScan, size: int | None, center: float | None, remove_stripes: bool) -> Model:
     n_slices, n_views, n_bins = scan.line_integrals.shape
-    size = n_bins if size is None else size
-    if size < 2:
-        raise ValueError(f"`size` is {size}, expected at least 2 pixels")
+    n = n_bins if size is None else size
+    if n < 2:
+        raise ValueError(f"`size` is {n}, expected at least 2 pixels")
     center, how = _rotation_center(scan, center)
     offset = ((n_bins - 1) / 2 - center) * scan.pitch
     angles = jnp.asarray(scan.angles, jnp.float32)
     if scan.kind == "fan":
         source, detector = float(scan.source_origin or 0), float(scan.origin_detector or 0)
-        pixel = scan.pitch * source / (source + detector) * n_bins / size
+        pixel = scan.pitch * source / (source + detector) * n_bins / n
         A = ct.fan_beam(
             angles,
-            (size, size),
+            (n, n),
             n_bins,
             source_origin=source,
             origin_detector=detector,
@@ -85,20 +90,24 @@ def _ct_model(scan: CTScan, size: int | None, center: float | None) -> Model:
             offset=offset,
         )
     else:
-        pixel = scan.pitch * n_bins / size
+        pixel = scan.pitch * n_bins / n
         A = ct.parallel_beam(
-            angles, (size, size), n_bins, pixel=pixel, bin_pitch=scan.pitch, offset=offset
+            angles, (n, n), n_bins, pixel=pixel, bin_pitch=scan.pitch, offset=offset
         )
-    data = zip(jnp.asarray(scan.line_integrals), jnp.asarray(scan.weights), strict=True)
+    pairs = zip(jnp.asarray(scan.line_integrals), jnp.asarray(scan.weights), strict=True)
+    cleaned = [_cleaned(p, w, remove_stripes) for p, w in pairs]
+    n_zingers = sum(int(n) for *_, n in cleaned)
     unit = "mm" if scan.bin_pitch is not None else "bins"
     facts = [
         f"{scan.kind} beam, {n_views} views x {n_bins} bins, {n_slices} slice(s)",
-        f"image {size} x {size}, pixel {pixel:.4g} {unit}",
+        f"image {n} x {n}, pixel {pixel:.4g} {unit}",
         f"rotation centre at bin {center:.2f} ({how})",
+        f"zingers: {n_zingers} isolated outliers replaced by the local median, weight 0",
+        *(["stripes removed by sorting (Vo 2018)"] if remove_stripes else []),
     ]
     return Model(
         modality="ct",
-        measurements=[Measurement(operator=A, data=p, weights=w) for p, w in data],
+        measurements=[Measurement(operator=A, data=p, weights=w) for p, w, _ in cleaned],
         finish=np.asarray,
         spacing=pixel if scan.bin_pitch is not None else None,
         facts=facts,
@@ -106,17 +115,39 @@ def _ct_model(scan: CTScan, size: int | None, center: float | None) -> Model:
 
 
 def _rotation_center(scan: CTScan, given: float | None) -> tuple[float, str]:
-    n_bins = scan.line_integrals.shape[-1]
+    n_slices, _, n_bins = scan.line_integrals.shape
     if given is not None:
         if not 0 <= given <= n_bins - 1 or not math.isfinite(given):
             raise ValueError(f"`center` is {given}, expected a bin from 0 to {n_bins - 1}")
         return given, "given"
-    if scan.center is not None:
-        return scan.center, "from the file"
     if scan.kind == "fan":
-        return (n_bins - 1) / 2, "assumed: the detector's middle"
-    middle = scan.line_integrals[scan.line_integrals.shape[0] // 2]
-    return ct.find_center(middle, scan.angles).center, "found"
+        middle = (n_bins - 1) / 2
+        return (
+            (middle, "assumed: the detector's middle")
+            if scan.center is None
+            else (scan.center, "from the file")
+        )
+    found = ct.find_center(jnp.asarray(scan.line_integrals[n_slices // 2]), scan.angles)
+    if scan.center is None:
+        return float(found.center), "found"
+    ratio = _misfit(found, scan.center) / _misfit(found, found.center)
+    if ratio < _CONTRADICTED:
+        return scan.center, f"from the file; the data say {found.center:.2f}"
+    how = f"found; the file says {scan.center:.2f}, where opposite views disagree {ratio:.1f}x more"
+    return float(found.center), how
+
+
+def _misfit(found: ct.Center, center: float) -> float:
+    """The search's residual at a centre, between the candidates that it tried."""
+    order = np.argsort(found.candidates)
+    return float(np.interp(center, found.candidates[order], found.residuals[order]))
+
+
+def _cleaned(p: Array, weights: Array, remove_stripes: bool) -> tuple[Array, Array, Array]:
+    """Line integrals without zingers, and their number."""
+    p, outlier = ct.remove_zingers(p)
+    p = ct.remove_stripes(p) if remove_stripes else p
+    return p, jnp.where(outlier, 0, weights), jnp.sum(outlier)
 
 
 def _mri_model(scan: MRIScan, map_sets: int | None) -> Model:
@@ -145,7 +176,8 @@ def _mri_model(scan: MRIScan, map_sets: int | None) -> Model:
 
 def _coil_maps(scan: MRIScan, kspace: Array, map_sets: int | None) -> tuple[Array, str]:
     """Maps of one slice and where they come from."""
-    n_coils, *shape = kspace.shape
+    n_coils, *_ = kspace.shape
+    shape = (kspace.shape[1], kspace.shape[2])
     if scan.maps is not None:
         return jnp.asarray(scan.maps), "given"
     if n_coils == 1:
@@ -153,7 +185,7 @@ def _coil_maps(scan: MRIScan, kspace: Array, map_sets: int | None) -> tuple[Arra
     sampled = np.asarray(scan.mask)
     region = mri.calibration_shape(sampled)
     calibration = mri.central_region(kspace, region)
-    maps, _ = mri.espirit_maps(calibration, tuple(shape), n_sets=min(2, n_coils))
+    maps, _ = mri.espirit_maps(calibration, shape, n_sets=min(2, n_coils))
     chosen = _n_sets(maps) if map_sets is None else map_sets
     reason = "" if map_sets is not None or chosen == 1 else ", the field of view is folded"
     how = f"ESPIRiT from {region[0]} x {region[1]} samples, {chosen} set(s){reason}"

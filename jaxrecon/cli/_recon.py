@@ -25,6 +25,7 @@ class Request:
     size: int | None = None
     center: float | None = None
     map_sets: int | None = None
+    remove_stripes: bool = False
     n_iter: int | None = None
     strength: float | None = None
     command: Sequence[str] = ()
@@ -50,7 +51,13 @@ def reconstruct(request: Request) -> None:
         _terminal.say(label, getattr(scan, label))
     modality = "ct" if isinstance(scan, io.CTScan) else "mri"
     method = find_method(modality, request.method)
-    model = build_model(scan, size=request.size, center=request.center, map_sets=request.map_sets)
+    model = build_model(
+        scan,
+        size=request.size,
+        center=request.center,
+        map_sets=request.map_sets,
+        remove_stripes=request.remove_stripes,
+    )
     _terminal.say("model", model.facts)
     _terminal.say("method", f"{method.name}: {method.summary}")
 

@@ -79,7 +79,9 @@ def test_unrolled_gradient_does_not_depend_on_remat(arrays, remat):
 def test_implicit_memory_does_not_grow_with_iterations(arrays):
     def temporaries(gradient, n_iter):
         f = jax.jit(jax.grad(lambda y: _loss(gradient, arrays[0], y, arrays[2], n_iter)))
-        return f.lower(arrays[1]).compile().memory_analysis().temp_size_in_bytes
+        analysis = f.lower(arrays[1]).compile().memory_analysis()
+        assert analysis is not None
+        return analysis.temp_size_in_bytes
 
     assert temporaries("implicit", 200) < 1.2 * temporaries("implicit", 20) + 8 * 2 * 180
     assert temporaries("unrolled", 200) > 2 * temporaries("unrolled", 20)

@@ -10,6 +10,7 @@ from jaxrecon import functionals as F
 from jaxrecon.core import identity, tree
 
 SHAPE = (4, 6)
+WAVELET = pywt.Wavelet  # pyright: ignore[reportAttributeAccessIssue]
 KEY = jax.random.key(8)
 
 
@@ -110,14 +111,14 @@ def test_tv_in_three_dimensions(x64):
 
 @pytest.mark.parametrize("n", [1, 2, 4, 8, 20])
 def test_daubechies_taps(n):
-    np.testing.assert_allclose(F.daubechies(n), pywt.Wavelet(f"db{n}").rec_lo, atol=1e-11)
+    np.testing.assert_allclose(F.daubechies(n), WAVELET(f"db{n}").rec_lo, atol=1e-11)
 
 
 @pytest.mark.parametrize("n", [1, 3])
 def test_wavelet_equals_pywavelets(n, x64):
     """One level; PyWavelets starts its periodic filters at another sample of the same parity."""
     x = _normal("float64", (16,))
-    low, high = pywt.dwt(x, pywt.Wavelet(f"db{n}"), "periodization")
+    low, high = pywt.dwt(x, WAVELET(f"db{n}"), "periodization")
     ours = np.asarray(F.wavelet(x, f"db{n}", levels=1)(x))
     for part, expected in ((ours[:8], low), (ours[8:], high)):
         # The reversed filter bank is equally a Daubechies one; magnitudes up to a cyclic shift.
