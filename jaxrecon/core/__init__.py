@@ -4,6 +4,7 @@ from jaxrecon.core import _tree as tree
 from jaxrecon.core._algorithm import Algorithm, NotConvergedError, Problem, Result, Status
 from jaxrecon.core._checks import PowerIteration, adjointness, linearity, materialise, norm
 from jaxrecon.core._elementary import (
+    Identity,
     centered_fft,
     centered_ifft,
     crop,
@@ -24,6 +25,7 @@ from jaxrecon.core._store import load, save
 __all__ = [
     "AdjointSolve",
     "Algorithm",
+    "Identity",
     "LinearOperator",
     "NotConvergedError",
     "Operator",

@@ -43,9 +43,16 @@ GradientMethod = Literal["none", "unrolled", "implicit"]
 
 @pytree
 class AdjointSolve:
-    """How the adjoint system of gradient="implicit" is solved: restarted GMRES."""
+    """How the adjoint system of gradient="implicit" is solved: restarted GMRES.
 
-    tol: float = static(default=1e-6)
+    Attributes:
+        tol: relative residual to stop at; by default 100 times the rounding of the dtype.
+        accept: relative residual up to which a gradient is trusted; beyond, it is NaN.
+        restart: Krylov vectors kept.
+        n_restarts: restarts at most.
+    """
+
+    tol: float | None = static(default=None)
     accept: float = static(default=1e-2)
     restart: int = static(default=30)
     n_restarts: int = static(default=20)
@@ -54,7 +61,7 @@ class AdjointSolve:
 def run(
     algorithm: Algorithm,
     problem: Any,
-    x0: PyTree,
+    x0: PyTree = None,
     *,
     n_iter: int,
     tol: Any = None,
@@ -66,12 +73,12 @@ def run(
     adjoint_solve: AdjointSolve | None = None,
     progress: Callable[[Any, Any], None] | None = None,
 ) -> Result:
-    """Runs an algorithm on a problem from x0.
+    """Runs an algorithm on a problem.
 
     Args:
         algorithm: its hyper-parameters are data, and differentiable where the gradient allows.
         problem: a `Problem`, or whatever else the algorithm works on.
-        x0: the starting point, a pytree like the problem's domain.
+        x0: the starting point, a pytree like the problem's domain; zeros there if None.
         n_iter: static number of iterations, at most.
         tol: stop once info.residual is at most this; None does all iterations.
         inputs: pytree with leading axis n_iter, one slice for each step.
@@ -89,7 +96,7 @@ def run(
         ValueError: an unknown `gradient`, `n_iter` below 1, or inputs of another length.
     """
     _check_arguments(n_iter, inputs, gradient)
-    x0 = jax.tree.map(jnp.asarray, x0)
+    x0 = _tree.zeros(problem.domain) if x0 is None else jax.tree.map(jnp.asarray, x0)
     start = (x0, tol, inputs, key)
     match gradient:
         case "unrolled":
@@ -200,8 +207,10 @@ def _solve_adjoint(fixed_point, value: PyTree, ct: PyTree, solve: AdjointSolve) 
         return _tree.sub(u, _tree.to_real(image))
 
     b = _tree.to_real(ct)
+    rounding = max(float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(b))
+    tol = 100 * rounding if solve.tol is None else solve.tol
     u, _ = jax.scipy.sparse.linalg.gmres(
-        system, b, tol=solve.tol, restart=solve.restart, maxiter=solve.n_restarts
+        system, b, tol=tol, restart=solve.restart, maxiter=solve.n_restarts
     )
     missed = _tree.norm(_tree.sub(system(u), b))
     trusted = missed <= solve.accept * _tree.norm(b)

@@ -52,7 +52,9 @@ class Functional(abc.ABC):
         Raises:
             ValueError: no such bound is known.
         """
-        raise ValueError(f"`{type(self).__name__}` has no known curvature: pass `step` yourself")
+        raise ValueError(
+            f"`{type(self).__name__}` has no known curvature: pass `step_size` to the algorithm"
+        )
 
     def normal(self, A: LinearOperator) -> tuple[LinearOperator, PyTree]:
         """G and b with ∇(f∘A)(x) = G x − b, for a quadratic f.

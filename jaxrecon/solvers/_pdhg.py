@@ -17,8 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
-from jaxrecon.core import Algorithm, LinearOperator, Problem, norm, pytree, static, tree
-from jaxrecon.core._elementary import Identity
+from jaxrecon.core import Algorithm, Identity, LinearOperator, Problem, norm, pytree, static, tree
 from jaxrecon.solvers._smooth import Term
 
 

@@ -52,8 +52,7 @@ class ProximalGradient(Algorithm):
     """ISTA; without a non-smooth term, gradient descent.
 
     Args:
-        step: the step size; 1/L of the smooth terms if None. A step among `run`'s inputs
-            overrides it: ``inputs={"step": steps}``.
+        step_size: 1/L of the smooth terms if None. A step among `run`'s inputs overrides it: ``inputs={"step": steps}``.
 
     Example:
         >>> from jaxrecon.core import identity, run

@@ -6,8 +6,7 @@ from typing import Any
 import jax
 from jaxtyping import Array, PyTree
 
-from jaxrecon.core import LinearOperator, Problem, norm, stack, tree
-from jaxrecon.core._elementary import Identity
+from jaxrecon.core import Identity, LinearOperator, Problem, norm, stack, tree
 
 Term = tuple[Any, LinearOperator]
 

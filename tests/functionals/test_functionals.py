@@ -161,7 +161,7 @@ def test_soft_threshold_gradient_is_finite_at_zero():
         (lambda: F.wavelet(jnp.zeros((8, 8)), "sym4"), "`name`"),
         (lambda: F.wavelet(jnp.zeros((8, 8)), levels=9), "`levels`"),
         (lambda: F.LeastSquares(jnp.ones(5)).subset(0, 2), "does not divide"),
-        (lambda: F.L1().curvature_root(identity(jnp.ones(2))), "pass `step`"),
+        (lambda: F.L1().curvature_root(identity(jnp.ones(2))), "pass `step_size`"),
     ],
 )
 def test_errors(call, message):
