@@ -108,7 +108,7 @@ def cg(
     Example:
         >>> from jaxrecon.core import diagonal
         >>> G = diagonal(jnp.array([2.0, 4.0]), jnp.zeros(2))
-        >>> cg(G, jnp.ones(2)).value.tolist()
+        >>> cg(G, jnp.ones(2)).value.round(4).tolist()
         [0.5, 0.25]
     """
     x0 = tree.zeros(tree.structs(rhs)) if x0 is None else x0

@@ -52,7 +52,8 @@ class ProximalGradient(Algorithm):
     """ISTA; without a non-smooth term, gradient descent.
 
     Args:
-        step_size: 1/L of the smooth terms if None. A step among `run`'s inputs overrides it: ``inputs={"step": steps}``.
+        step_size: 1/L of the smooth terms if None. A step among `run`'s inputs overrides it:
+            ``inputs={"step": steps}``.
 
     Example:
         >>> from jaxrecon.core import identity, run

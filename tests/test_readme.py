@@ -1,0 +1,43 @@
+"""README's Python runs as it stands, its commands are those of CI, its methods exist."""
+
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.parametrize("code", SNIPPETS, ids=["ct", "mri"])
+def test_snippets_reconstruct(code):
+    names = {}
+    exec(compile(code, "README.md", "exec"), names)
+    if "tv" in names:
+        error = jnp.linalg.norm(names["tv"] - names["phantom"]) / jnp.linalg.norm(names["phantom"])
+        assert error < 0.12
+        assert jnp.isfinite(names["shift"])
+        assert names["shift"] > 0
+    else:
+        truth, estimate = jnp.abs(names["image"]), jnp.abs(names["estimate"])
+        assert jnp.linalg.norm(estimate - truth) / jnp.linalg.norm(truth) < 0.1
+    jax.clear_caches()
+
+
+def test_snippets_are_as_short_as_promised():
+    for code in SNIPPETS:
+        assert len([line for line in code.splitlines() if line.strip()]) <= 18
+
+
+def test_ci_runs_the_test_command():
+    (command,) = re.findall(r"^python3 -m venv .*python -m tests$", README, re.MULTILINE)
+    assert ".[test]" in command
+    assert "README.md" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_pictures_exist():
+    for path in re.findall(r"\]\((\S+?\.(?:png|md))\)", README):
+        assert (ROOT / path).is_file(), path
