@@ -86,7 +86,33 @@ close(jax.jit(split)(ys), jnp.stack([solve(y) for y in ys]))
 """
 
 
-BODIES = {"views": VIEWS, "inside": INSIDE, "batch": BATCH, "solver": SOLVER}
+PROJECTOR = """
+# The projector itself: views sharded, image replicated, gradients in image and poses; and pmap.
+from jaxrecon import core
+from jaxrecon.physics import ct
+A = ct.parallel_beam(jnp.linspace(0.1, 3.0, 8), (9, 8), 13, bin_pitch=0.9)
+image = jax.random.normal(keys[0], (9, 8))
+split = jax.shard_map(lambda A, x: A.forward(x), mesh=mesh, in_specs=(P("part"), P()),
+                      out_specs=P("part"))
+back = jax.shard_map(lambda A, y: jax.lax.psum(A.adjoint(y), "part"), mesh=mesh,
+                     in_specs=(P("part"), P("part")), out_specs=P())
+close(split(A, image), A(image))
+close(back(A, A(image)), A.H(A(image)))
+gradient = lambda f: jax.jit(jax.grad(lambda A, x: jnp.sum(f(A, x) ** 4), (0, 1)))(A, image)
+pairs = zip(*map(jax.tree.leaves, (gradient(split), gradient(lambda A, x: A(x)))))
+for a, b in pairs:
+    np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
+batch = jnp.stack([image, 2 * image])
+close(jax.pmap(A)(batch), jax.vmap(A)(batch))
+"""
+
+BODIES = {
+    "projector": PROJECTOR,
+    "views": VIEWS,
+    "inside": INSIDE,
+    "batch": BATCH,
+    "solver": SOLVER,
+}
 
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
