@@ -68,8 +68,8 @@ def soft_threshold(x: Array, threshold: Any) -> Array:
     """X · max(0, 1 − threshold/|x|): the proximal map of threshold·|x|, real or complex.
 
     Example:
-        >>> soft_threshold(jnp.array([3.0, -0.5]), 1.0).tolist()
-        [2.0, 0.0]
+        >>> soft_threshold(jnp.array([3.0, -1.5]), 1.0).tolist()
+        [2.0, -0.5]
     """
     if jnp.iscomplexobj(x):
         return x * _shrinkage(tree.safe_sqrt(_squares(x)), threshold)
