@@ -8,10 +8,11 @@ def main() -> None:
     try:
         from jaxrecon.cli._app import run_app
     except ModuleNotFoundError as error:
-        if error.name not in ("typer", "rich"):
+        missing = (error.name or "").split(".")[0]
+        if missing not in ("typer", "rich"):
             raise
         print(
-            f"jaxrecon: the command line needs {error.name}: pip install 'jaxrecon[cli]'",
+            f"jaxrecon: the command line needs {missing}: pip install 'jaxrecon[cli]'",
             file=sys.stderr,
         )
         sys.exit(2)

@@ -1,7 +1,7 @@
 """The command line itself: options, and one line for anything that goes wrong."""
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -17,15 +17,22 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
+# Typer carries its own copy of click in newer versions: the class has no one import path.
+_UsageError: Any = typer.BadParameter.__bases__[0]
+
 
 def run_app() -> None:
     """Runs the command; bad input ends with exit status 2 and one line on standard error."""
     try:
-        app()
+        status = app(standalone_mode=False)
+        sys.exit(status if isinstance(status, int) else 0)
+    except _UsageError as error:
+        _terminal.fail(f"{error.format_message() or 'No command given.'} (see --help)")
+        sys.exit(2)
     except (ValueError, OSError, ModuleNotFoundError) as error:
         _terminal.fail(str(error))
         sys.exit(2)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         _terminal.fail("interrupted; nothing was written")
         sys.exit(130)
 
