@@ -1,17 +1,26 @@
-"""Counts to line integrals on the host: dark, flat and monitor correction, minus log, dead values.
+"""Counts of a file to line integrals, by the formulas of `jaxrecon.physics.ct`.
 
-With counts N, dark D, flat F and the beam monitor's readings m, axes (slice, view, bin):
+What belongs to a file stays here: which corrections its fields allow, the level of air where there
+is no flat field, words and counts for the reader, and refusals. With counts N, dark D, flat F and
+the beam monitor's readings m, axes (slice, view, bin):
 
-    transmission   T = (N − D) / (F − D)   or, without a flat,   T = (N − D) / m / A           (1)
-    line integral  p = −log T                                                                  (2)
-    weight         w ∝ (N − D)² / N                                                            (3)
+    transmission   T = (N − D) / (F − D) / m   or, without a flat,   T = (N − D) / m / A      (1)
+    line integral  p = −log T                                                                 (2)
+    weight         w ∝ (N − D)² / N                                                           (3)
 
-A is the level of air beside the object (`air_level`), m = 1 without a monitor. (3) is the inverse
-variance of p for Poisson counts (exp(−p) where p itself is given); only ratios matter, and the
-largest of each slice is made 1, so that a slice comes out the same whichever others are read.
+A is the level of air beside the object (`air_level`); D = 0 and m = 1 where there are none. (3) is
+the inverse variance of p for Poisson counts (exp(−p), the counts of one photon, where p itself is
+given); only ratios matter, and the largest of each slice is made 1. Slices are worked on one by
+one, so that each comes out the same whichever others are read.
+
+Bad values are not filled by `ct.repair`: its median looks two bins far, takes the whole slice's
+median inside of a wider gap, such as the one between two detector modules, and costs a thousand
+times what reading the slice does. `fill` interpolates across any gap; weights there are 0 anyway.
 """
 
-from typing import NamedTuple
+import itertools
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32
@@ -46,30 +55,30 @@ def correct(
     Raises:
       ScanError: a whole view, or most of the file, has no positive finite value.
     """
-    signal = counts if dark is None else counts - dark[:, None]
     if monitor is not None:
         _refuse_unlit(path, monitor)
-        signal = signal / monitor
-    if flat is None:
-        beam = air_level(signal, constant=monitor is not None)
-    else:
-        beam = flat[:, None] if dark is None else (flat - dark)[:, None]
-    transmission = np.where(beam > 0, signal / beam, 0)
-    weights = signal if dark is None else signal * (signal / counts)
-    bad = ~(np.isfinite(transmission) & (transmission > 0) & np.isfinite(weights))
+        monitor = np.broadcast_to(monitor, counts.shape)
+    signal = _each_slice(_signal, counts, flat, dark, monitor)
+    level = air_level(signal, constant=monitor is not None) if flat is None else np.float32(1)
+    transmission = np.where(level > 0, signal / level, 0)
+    usable = np.isfinite(transmission) & (transmission > 0)
+    weights = _each_slice(_weights, *_scaled(counts, dark, usable))
+    bad = ~(usable & np.isfinite(weights))
     _refuse_blind(path, field, bad)
     return Corrected(
         fill(-np.log(transmission), bad),
         _relative(weights, bad),
         tuple(_steps(flat, dark, monitor)),
-        (*_missing(flat, dark, monitor), *([] if flat is not None else _covered(signal, beam))),
-        tuple(_report(counts, signal, beam, bad)),
+        (*_missing(flat, dark, monitor), *(_covered(signal, level) if flat is None else [])),
+        tuple(_report(counts, dark, bad)),
     )
 
 
 def from_line_integrals(path: Pathlike, field: str, p: Stack) -> Corrected:
     """Line integrals as they are; the weight of p is its transmission exp(−p)."""
-    weights = np.exp(-p)
+    from jaxrecon.physics import ct
+
+    weights = _each_slice(ct.beer_lambert, p)
     bad = ~(np.isfinite(p) & np.isfinite(weights) & (weights > 0))
     _refuse_blind(path, field, bad)
     n = int(bad.sum())
@@ -107,6 +116,44 @@ def fill(p: Stack, bad: Bool[np.ndarray, "slice view bin"]) -> Stack:
         good = ~bad[i]
         filled[i][bad[i]] = np.interp(bins[bad[i]], bins[good], filled[i][good])
     return filled
+
+
+def _each_slice(function: Callable[..., Any], *stacks: np.ndarray | None) -> Stack:
+    """What a function of JAX arrays makes of one slice after the other; None stays None."""
+    import jax.numpy as jnp
+
+    slices = zip(*(itertools.repeat(None) if stack is None else stack for stack in stacks))
+    rows = (function(*(None if s is None else jnp.asarray(s) for s in each)) for each in slices)
+    return np.stack([np.asarray(row) for row in rows])
+
+
+def _signal(counts: Any, flat: Any, dark: Any, monitor: Any) -> Any:
+    """Equation (1) but for A, of one slice: counts (view, bin), flat and dark (bin,)."""
+    from jaxrecon.physics import ct
+
+    frames = None if dark is None else dark[None]
+    if flat is not None:
+        signal = ct.flat_correct(counts, flat[None], frames)
+    else:
+        signal = counts if dark is None else counts - dark
+    return signal if monitor is None else ct.monitor_correct(signal, monitor, open_beam=1.0)
+
+
+def _weights(counts: Any, dark: Any) -> Any:
+    from jaxrecon.physics import pwls_weights
+
+    return pwls_weights(counts, background=0.0 if dark is None else dark)
+
+
+def _scaled(
+    counts: Stack,
+    dark: Float32[np.ndarray, "slice bin"] | None,
+    usable: Bool[np.ndarray, "slice view bin"],
+) -> tuple[Stack, Float32[np.ndarray, "slice bin"] | None]:
+    """Counts and dark in units of each slice's usual count: amperes squared would be 0."""
+    usual = [np.median(np.abs(n[u])) if u.any() else 1 for n, u in zip(counts, usable)]
+    unit = np.array(usual, np.float32)[:, None]
+    return counts / unit[..., None], None if dark is None else dark / unit
 
 
 def _relative(weights: Stack, bad: Bool[np.ndarray, "slice view bin"]) -> Stack:
@@ -147,25 +194,29 @@ def _missing(flat: object, dark: object, monitor: object) -> list[str]:
     return lines
 
 
-def _covered(signal: Stack, beam: np.ndarray) -> list[str]:
+def _covered(signal: Stack, level: np.ndarray | np.float32) -> list[str]:
     """A warning where the edges, taken for air, are darker than what lies between them."""
-    brightest = np.percentile(signal[np.isfinite(signal)], 99)
-    if np.median(beam) > 0.9 * brightest:
+    part = np.median(level) / np.percentile(signal[np.isfinite(signal)], 99)
+    if part > 0.9:
         return []
-    part = np.median(beam) / brightest
     return [
         f"the edges have {part:.0%} of the brightest signal: is the object wider than the view?"
     ]
 
 
-def _report(counts: Stack, signal: Stack, beam: np.ndarray, bad: np.ndarray) -> list[str]:
+def _report(
+    counts: Stack,
+    dark: Float32[np.ndarray, "slice bin"] | None,
+    bad: Bool[np.ndarray, "slice view bin"],
+) -> list[str]:
     finite = np.isfinite(counts)
-    dead = (bad.all(axis=1) | ~(beam > 0).all(axis=1)).any(axis=0)
+    dead = bad.all(axis=1).any(axis=0)
+    covered = (counts > 0) & (counts <= (0 if dark is None else dark[:, None]))
     found = {
         "not finite": int((~finite).sum()),
         "zero": int((counts == 0).sum()),
         "negative": int((finite & (counts < 0)).sum()),
-        "not above the dark field": int((finite & (counts > 0) & ~(signal > 0)).sum()),
+        "not above the dark field": int((finite & covered).sum()),
     }
     lines = [f"{n} values {what}" for what, n in found.items() if n]
     if dead.any():
