@@ -100,11 +100,9 @@ def test_tooth_is_the_same_from_both_files(jaxrecon, shared_data, tmp_path):
     assert center_of(record)[0] == 295.5
     image, record = recon(jaxrecon, npz, "fbp", out, *options, "--center", center)
     assert nrmse(image, original) < 1e-3  # the centre is printed with two decimals
-    # The crown, brighter than air by far; air is zero to a few per cent of it.
     tooth = image > threshold_otsu(image)
-    y, x = np.indices(image.shape) - (np.array(image.shape).reshape(2, 1, 1) - 1) / 2
-    inside = np.hypot(x, y) < 150
-    air = image[inside & (image < threshold_otsu(image[~tooth]))]
+    y, x = np.indices(image.shape) - 159.5
+    air = image[np.hypot(x, y) > 155]
     level = np.median(image[tooth])
     assert 0.05 < tooth.mean() < 0.5
     assert 0.004 < level < 0.012  # 1/bin
@@ -134,8 +132,10 @@ def test_i18_scan_with_its_monitor(jaxrecon, shared_data, tmp_path):
     assert (np.abs(np.percentile(image, 10, axis=(1, 2))) < 0.002).all()
     _, files = recon(jaxrecon, path, "fbp", tmp_path / "y.npz", "--center", 54)
     residual = [r["quality"]["data residual |Ax-y|/|y|"] for r in (record, files)]
-    assert residual[0] <= residual[1]
-    assert "54.00" in center_of(record)[1] + str(center_of(record)[0]) + "0"
+    assert residual[0] < 0.8 * residual[1]
+    center, how = center_of(record)
+    assert abs(center - 54) > 5
+    assert "the file says 54.00" in how
 
 
 def test_disc_over_30_degrees_of_fan_beam(jaxrecon, shared_data, tmp_path):

@@ -39,6 +39,12 @@ def image(path: Path) -> np.ndarray:
         return file["image"]
 
 
+def cfl(path: Path) -> np.ndarray:
+    header = path.with_suffix(".hdr").read_text().splitlines()
+    sizes = [int(n) for n in header[1].split()]
+    return np.fromfile(path, np.complex64).reshape(sizes[::-1]).T.squeeze()
+
+
 def record(path: Path) -> dict:
     return json.loads(path.with_name(path.name + ".json").read_text())
 
@@ -74,7 +80,10 @@ def test_list_methods_shows_the_whole_table(jaxrecon):
 @pytest.mark.parametrize(("make", "method"), CASES)
 def test_every_format_by_every_method(jaxrecon, tmp_path, make, method):
     out = tmp_path / "x.npz"
-    scan = io.read(makers.MAKERS[make](tmp_path))
+    path = makers.MAKERS[make](tmp_path)
+    # The samples of these files are noise: they have no coil maps of their own.
+    maps = coil_maps(tmp_path) if make in MRI and make != "singlecoil" else None
+    scan = io.read(path, maps=maps)
     options = few_iterations("ct" if make in CT else "mri", method)
     if isinstance(scan, io.MRIScan) and make != "singlecoil":
         maps = coil_maps(tmp_path)  # these samples are noise: they have none
@@ -173,9 +182,9 @@ def test_bad_readings_are_reported(jaxrecon, tmp_path):
     ("suffix", "load"),
     [
         (".npz", image),
-        (".cfl", lambda path: cfl(path)),
+        (".cfl", cfl),
         (".png", lambda path: np.asarray(PIL.Image.open(path))),
-        (".nii.gz", lambda path: np.asarray(nibabel.load(path).dataobj).T.squeeze()),
+        (".nii.gz", lambda path: np.asarray(nibabel.Nifti1Image.load(path).dataobj).T.squeeze()),
         (".tif", tifffile.imread),
         (".dcm", lambda path: pydicom.dcmread(path).pixel_array),
     ],
@@ -191,12 +200,6 @@ def test_every_suffix(jaxrecon, tmp_path, suffix, load):
         assert np.ptp(np.abs(load(out))) > 0
         assert path.name in [file["name"] for file in record(out)["inputs"]]
         assert f"x{suffix}" in [file["name"] for file in record(out)["output"]["files"]]
-
-
-def cfl(path: Path) -> np.ndarray:
-    header = path.with_suffix(".hdr").read_text().splitlines()
-    sizes = [int(n) for n in header[1].split()]
-    return np.fromfile(path, np.complex64).reshape(sizes[::-1]).T.squeeze()
 
 
 def test_provenance_record(jaxrecon, tmp_path):
@@ -219,7 +222,7 @@ def test_provenance_record(jaxrecon, tmp_path):
     assert written["versions"]["numpy"] == np.__version__
     assert written["command"].startswith("jaxrecon recon ")
     assert "--strength 0.01" in written["command"]
-    assert "3 slices, 9 views, 16 bins".replace("3", "2 of 3", 1) in "".join(written["understood"])
+    assert any("2 of 3 slices, 9 views, 16 bins" in line for line in written["understood"])
     assert 0 < written["quality"]["data residual |Ax-y|/|y|"] < 1
     assert written["quality"]["iterations"] == [3, 3]
     assert written["seconds"] > 0
