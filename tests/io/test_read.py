@@ -50,6 +50,16 @@ def test_weights_are_inverse_variances_of_poisson_counts(tmp_path):
     )
 
 
+def test_weights_count_photons_whatever_their_unit(tmp_path):
+    """A monitor takes the beam's changes out of the values, not out of their variances."""
+    with np.load(makers.monitored(tmp_path)) as file:
+        n = file["transmitted"].transpose(1, 0, 2)
+        for unit in (1.0, 1e-22):
+            path = makers.monitored(tmp_path, transmitted=file["transmitted"] * unit)
+            expected = n / n.max(axis=(1, 2), keepdims=True)
+            np.testing.assert_allclose(ct(path).weights, expected, rtol=1e-4)
+
+
 def test_fan_geometry(tmp_path):
     scan = ct(makers.fan(tmp_path))
     assert scan.kind == "fan"
