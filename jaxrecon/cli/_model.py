@@ -186,6 +186,10 @@ def _coil_maps(scan: MRIScan, kspace: Array, map_sets: int | None) -> tuple[Arra
     region = mri.calibration_shape(sampled)
     calibration = mri.central_region(kspace, region)
     maps, _ = mri.espirit_maps(calibration, shape, n_sets=min(2, n_coils))
+    if not bool(jnp.any(maps[0] != 0)):
+        raise ValueError(
+            "k-space: no coil maps could be estimated from its centre; pass measured ones by --maps"
+        )
     chosen = _n_sets(maps) if map_sets is None else map_sets
     reason = "" if map_sets is not None or chosen == 1 else ", the field of view is folded"
     how = f"ESPIRiT from {region[0]} x {region[1]} samples, {chosen} set(s){reason}"

@@ -140,8 +140,8 @@ def remove_zingers(
 
     Args:
         readings: readings or transmission.
-        threshold: an outlier differs from the median of its 3 × 5 neighbourhood by more than this
-            many robust standard deviations: of such differences in the whole array, which is its
+        threshold: an outlier lies outside the range of its eight neighbours by more than this many
+            robust standard deviations: of such differences in the whole array, which is its
             noise, plus of the neighbourhood, which is its structure.
 
     Returns:
@@ -159,7 +159,16 @@ def remove_zingers(
     # 1.4826 times the median of |normal| is its standard deviation; not zero on noiseless data.
     scale = 1.4826 * (jnp.nanmedian(difference) + local_median(difference))
     scale = scale + 1e-6 * jnp.nanmax(jnp.abs(usual))
-    outlier = ~(difference <= threshold * scale)
+    # A thin dense object differs from the median too, but not from all its neighbours.
+    around = [
+        _shifted(_shifted(readings, i, 0), j, readings.ndim - 1)
+        for i in (-1, 0, 1)
+        for j in (-1, 0, 1)
+        if (i, j) != (0, 0)
+    ]
+    highest, lowest = jnp.nanmax(jnp.stack(around), 0), jnp.nanmin(jnp.stack(around), 0)
+    beyond = jnp.maximum(readings - highest, lowest - readings)
+    outlier = ~(beyond <= threshold * scale)
     return jnp.where(outlier, usual, readings), outlier
 
 
