@@ -75,8 +75,12 @@ def _check_request(request: Request) -> None:
         raise ValueError(
             f"`--method` {request.method!r} is unknown: --list-methods shows what there is"
         )
-    if request.n_iter is not None and request.n_iter < 1:
-        raise ValueError(f"`--iterations` is {request.n_iter}, expected at least 1")
+    if request.n_iter is not None and not 1 <= request.n_iter < 2**31:
+        raise ValueError(f"`--iterations` is {request.n_iter}, expected 1 to 2147483647")
+    if request.map_sets not in (None, 1, 2):
+        raise ValueError(f"`--map-sets` is {request.map_sets}, expected 1 or 2")
+    if request.map_sets is not None and request.maps is not None:
+        raise ValueError("`--map-sets` is for estimated maps: leave it out beside --maps")
     if request.strength is not None and not 0 <= request.strength < np.inf:
         raise ValueError(f"`--strength` is {request.strength}, expected a number of at least 0")
 
