@@ -153,6 +153,9 @@ def _normalised(measurement: Measurement, first: Array) -> tuple[LinearOperator,
         A, data = root @ A, root(data)
     norm_A = _MARGIN * norm(A, jax.random.key(0), n_iter=50, tol=1e-3).value
     size = jnp.percentile(jnp.abs(first), 99.0)
+    size = jnp.where(size > 0, size, jnp.max(jnp.abs(first)))  # a small object in a large field
+    if not float(size) > 0:
+        raise ValueError("the first image is zero everywhere: the data hold no signal")
     return (1 / norm_A) * A, data / (norm_A * size), size
 
 

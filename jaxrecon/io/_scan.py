@@ -33,7 +33,8 @@ class CTScan:
 
     Attributes:
       kind: "parallel" or "fan" (flat detector).
-      line_integrals: minus log of the transmission; values without information are 0.
+      line_integrals: minus log of the transmission; values without information are interpolated
+        along the bins.
       weights: relative statistical weights (inverse variances, largest 1 in each slice); 0 where
         there is no information, so that a weighted method never sees the filled-in values.
       angles: view angles in radians, in the order of the views.

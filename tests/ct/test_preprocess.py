@@ -125,3 +125,17 @@ def test_rotation_axis_of_the_i18_scan(shared_data):
     assert abs(found.center - 44.6) < 0.5
     at_54 = found.residuals[np.argmin(np.abs(found.candidates - 54))]
     assert found.residuals.min() < 0.4 * at_54
+
+
+def test_a_thin_dense_rod_is_no_zinger():
+    """What is thin in the object crosses many views: it must survive the filter."""
+    y, x = np.mgrid[-31.5:32.5, -31.5:32.5]
+    image = 0.01 * (x**2 + y**2 < 25**2) + 0.2 * ((x - 10) ** 2 + y**2 < 2.5**2)
+    angles = np.linspace(0, np.pi, 90, endpoint=False).astype("f")
+    A = ct.parallel_beam(angles, (64, 64), 64)
+    noise = 0.002 * np.random.default_rng(0).standard_normal((90, 64))
+    sinogram = A(jnp.asarray(image, jnp.float32)) + jnp.asarray(noise, jnp.float32)
+    _, flagged = ct.remove_zingers(sinogram)
+    assert int(flagged.sum()) < 0.002 * sinogram.size
+    _, seen = ct.remove_zingers(sinogram.at[40, 20].add(5.0))
+    assert bool(seen[40, 20])
