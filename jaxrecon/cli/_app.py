@@ -32,9 +32,27 @@ def run_app() -> None:
     except (ValueError, OSError, ModuleNotFoundError) as error:
         _terminal.fail(str(error))
         sys.exit(2)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        reason = (str(error).splitlines() or ["no more could be had"])[0].rstrip(".")
+        _terminal.fail(
+            f"memory ran out ({reason}): pass a smaller `--size` (CT) or fewer `--slices` at a time"
+        )
+        sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):
         _terminal.fail("interrupted; nothing was written")
         sys.exit(130)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out, on the host or (as JAX says it, in words only) on a device."""
+    if isinstance(error, MemoryError):
+        return True
+    import jax
+
+    words = ("RESOURCE_EXHAUSTED", "Out of memory")
+    return isinstance(error, jax.errors.JaxRuntimeError) and any(w in str(error) for w in words)
 
 
 @app.callback(invoke_without_command=True)

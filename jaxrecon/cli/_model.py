@@ -2,8 +2,10 @@
 
 import dataclasses
 import math
+import os
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
@@ -16,6 +18,8 @@ from jaxrecon.physics import ct, mri
 _FOLDED_SHARE = 0.05
 # A rotation centre in a file is overruled where its residual is this many times the found one's.
 _CONTRADICTED = 1.5
+# Images in memory at once, at the very least: the one in work and the one that is written.
+_COPIES = 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,6 +44,7 @@ class Model:
 def build_model(
     scan: CTScan | MRIScan,
     *,
+    source: str,
     size: int | None = None,
     center: float | None = None,
     map_sets: int | None = None,
@@ -49,13 +54,15 @@ def build_model(
 
     Args:
         scan: what `jaxrecon.io.read` gave.
+        source: the file it is from, for errors.
         size: CT image size in pixels, square; as many as bins by default.
         center: CT rotation centre as a bin index; found, or the detector's middle, by default.
         map_sets: 1 or 2 sets of ESPIRiT maps; chosen from the calibration data by default.
         remove_stripes: CT: take out the stripes that become rings.
 
     Raises:
-        ValueError: an option that does not belong to the scan's kind.
+        ValueError: an option that does not belong to the scan's kind, an image larger than the
+            memory, or k-space from which no coil maps can be estimated.
     """
     if isinstance(scan, CTScan):
         if map_sets is not None:
@@ -65,7 +72,7 @@ def build_model(
     for name, used in options.items():
         if used:
             raise ValueError(f"`{name}` belongs to CT, but the file is an MRI scan")
-    return _mri_model(scan, map_sets)
+    return _mri_model(scan, source, map_sets)
 
 
 def _ct_model(scan: CTScan, size: int | None, center: float | None, remove_stripes: bool) -> Model:
@@ -73,6 +80,7 @@ def _ct_model(scan: CTScan, size: int | None, center: float | None, remove_strip
     n = n_bins if size is None else size
     if n < 2:
         raise ValueError(f"`size` is {n}, expected at least 2 pixels")
+    _refuse_beyond_memory(n)
     center, how = _rotation_center(scan, center)
     offset = ((n_bins - 1) / 2 - center) * scan.pitch
     angles = jnp.asarray(scan.angles, jnp.float32)
@@ -114,6 +122,27 @@ def _ct_model(scan: CTScan, size: int | None, center: float | None, remove_strip
     )
 
 
+def _refuse_beyond_memory(n: int) -> None:
+    """Refuses what cannot fit: systems that promise more memory than they have kill the process."""
+    needed, available = _COPIES * 4 * n * n, _memory()
+    if available is not None and needed > available:
+        raise ValueError(
+            f"`--size` {n}: images of {n} x {n} pixels take at least {needed / 2**30:.4g} GiB, but "
+            f"the memory is {available / 2**30:.4g} GiB; pass a smaller `--size`"
+        )
+
+
+def _memory() -> int | None:
+    """Bytes of the device that computes, or of the host where that does not say; None: unknown."""
+    statistics = jax.local_devices()[0].memory_stats() or {}
+    if "bytes_limit" in statistics:
+        return statistics["bytes_limit"]
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not POSIX
+        return None
+
+
 def _rotation_center(scan: CTScan, given: float | None) -> tuple[float, str]:
     n_slices, _, n_bins = scan.line_integrals.shape
     if given is not None:
@@ -150,13 +179,13 @@ def _cleaned(p: Array, weights: Array, remove_stripes: bool) -> tuple[Array, Arr
     return p, jnp.where(outlier, 0, weights), jnp.sum(outlier)
 
 
-def _mri_model(scan: MRIScan, map_sets: int | None) -> Model:
+def _mri_model(scan: MRIScan, source: str, map_sets: int | None) -> Model:
     n_slices, n_coils, *shape = scan.kspace.shape
     mask = jnp.asarray(scan.mask)
     measurements, how = [], ""
     for kspace in scan.kspace:
         data = jnp.asarray(kspace)
-        maps, how = _coil_maps(scan, data, map_sets)
+        maps, how = _coil_maps(scan, source, data, map_sets)
         A = mri.sense(maps, mask)
         measurements.append(Measurement(operator=A, data=data))
     fraction = 100 * float(scan.mask.mean())
@@ -174,7 +203,9 @@ def _mri_model(scan: MRIScan, map_sets: int | None) -> Model:
     )
 
 
-def _coil_maps(scan: MRIScan, kspace: Array, map_sets: int | None) -> tuple[Array, str]:
+def _coil_maps(
+    scan: MRIScan, source: str, kspace: Array, map_sets: int | None
+) -> tuple[Array, str]:
     """Maps of one slice and where they come from."""
     n_coils, *_ = kspace.shape
     shape = (kspace.shape[1], kspace.shape[2])
@@ -185,10 +216,17 @@ def _coil_maps(scan: MRIScan, kspace: Array, map_sets: int | None) -> tuple[Arra
     sampled = np.asarray(scan.mask)
     region = mri.calibration_shape(sampled)
     calibration = mri.central_region(kspace, region)
-    maps, _ = mri.espirit_maps(calibration, shape, n_sets=min(2, n_coils))
+    try:
+        maps, _ = mri.espirit_maps(calibration, shape, n_sets=min(2, n_coils))
+    except ValueError as error:  # it speaks of arguments that the command line does not have
+        raise ValueError(
+            f"{source}: k-space is fully sampled only in the {region[0]} x {region[1]} samples at "
+            "its centre, too few to estimate coil maps; pass measured ones by `--maps`"
+        ) from error
     if not bool(jnp.any(maps[0] != 0)):
         raise ValueError(
-            "k-space: no coil maps could be estimated from its centre; pass measured ones by --maps"
+            f"{source}: no coil maps could be estimated from the centre of k-space; pass measured "
+            "ones by `--maps`"
         )
     chosen = _n_sets(maps) if map_sets is None else map_sets
     reason = "" if map_sets is not None or chosen == 1 else ", the field of view is folded"

@@ -53,6 +53,7 @@ def reconstruct(request: Request) -> None:
     method = find_method(modality, request.method)
     model = build_model(
         scan,
+        source=request.source,
         size=request.size,
         center=request.center,
         map_sets=request.map_sets,

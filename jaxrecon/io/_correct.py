@@ -12,10 +12,6 @@ A is the level of air beside the object (`air_level`); D = 0 and m = 1 where the
 the inverse variance of p for Poisson counts (exp(−p), the counts of one photon, where p itself is
 given); only ratios matter, and the largest of each slice is made 1. Slices are worked on one by
 one, so that each comes out the same whichever others are read.
-
-Bad values are not filled by `ct.repair`: its median looks two bins far, takes the whole slice's
-median inside of a wider gap, such as the one between two detector modules, and costs a thousand
-times what reading the slice does. `fill` interpolates across any gap; weights there are 0 anyway.
 """
 
 import itertools
@@ -66,7 +62,7 @@ def correct(
     bad = ~(usable & np.isfinite(weights))
     _refuse_blind(path, field, bad)
     return Corrected(
-        fill(-np.log(transmission), bad),
+        _each_slice(_line_integrals, np.where(bad, np.nan, transmission)),
         _relative(weights, bad),
         tuple(_steps(flat, dark, monitor)),
         (*_missing(flat, dark, monitor), *(_covered(signal, level) if flat is None else [])),
@@ -83,7 +79,7 @@ def from_line_integrals(path: Pathlike, field: str, p: Stack) -> Corrected:
     _refuse_blind(path, field, bad)
     n = int(bad.sum())
     return Corrected(
-        fill(p, bad),
+        _each_slice(_repaired, p, bad),
         _relative(weights, bad),
         ("line integrals: taken as they are",),
         ("weights: exp(-line integral), the same beam everywhere",),
@@ -108,16 +104,6 @@ def air_level(signal: Stack, *, constant: bool) -> Float32[np.ndarray, "slice #v
     return level[..., None].astype(np.float32)
 
 
-def fill(p: Stack, bad: Bool[np.ndarray, "slice view bin"]) -> Stack:
-    """Replaces bad values by linear interpolation between the good bins of their own view."""
-    filled = p.astype(np.float32)
-    bins = np.arange(p.shape[-1])
-    for i in zip(*np.nonzero(bad.any(axis=-1))):
-        good = ~bad[i]
-        filled[i][bad[i]] = np.interp(bins[bad[i]], bins[good], filled[i][good])
-    return filled
-
-
 def _each_slice(function: Callable[..., Any], *stacks: np.ndarray | None) -> Stack:
     """What a function of JAX arrays makes of one slice after the other; None stays None."""
     import jax.numpy as jnp
@@ -137,6 +123,19 @@ def _signal(counts: Any, flat: Any, dark: Any, monitor: Any) -> Any:
     else:
         signal = counts if dark is None else counts - dark
     return signal if monitor is None else ct.monitor_correct(signal, monitor, open_beam=1.0)
+
+
+def _line_integrals(transmission: Any) -> Any:
+    """Equation (2), interpolated along the bins where the transmission is not a number."""
+    from jaxrecon.physics import ct
+
+    return ct.minus_log(transmission).values
+
+
+def _repaired(p: Any, bad: Any) -> Any:
+    from jaxrecon.physics import ct
+
+    return ct.repair(p, bad)
 
 
 def _weights(counts: Any, dark: Any) -> Any:

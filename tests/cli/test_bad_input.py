@@ -1,15 +1,18 @@
 """Bad input: exit status 2, one line that names what is wrong, no traceback, nothing written."""
 
+import dataclasses
 import importlib
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 from jaxrecon import cli
+from jaxrecon.cli import _methods
 from tests.cli.conftest import Command, Done
 from tests.io import makers
 
@@ -92,6 +95,8 @@ def test_field_of_a_file(jaxrecon, tmp_path, make, changes, field):
         ("tooth", ["-m", "fbp", "--center", "16"], ["`center`", "16", "0 to 15"]),
         ("tooth", ["-m", "fbp", "--center", "nan"], ["`center`", "nan"]),
         ("tooth", ["-m", "fbp", "--size", "1"], ["`size`", "1"]),
+        ("tooth", ["-m", "fbp", "--size", "20000000"], ["`--size` 20000000", "GiB"]),
+        ("fan", ["-m", "tv", "--size", "20000000"], ["`--size` 20000000", "GiB"]),
         ("tooth", ["-m", "tv", "--iterations", "0"], ["--iterations", "0"]),
         ("tooth", ["-m", "tv", "--strength", "-1"], ["--strength", "-1"]),
         ("tooth", ["-m", "tv", "--strength", "nan"], ["--strength", "nan"]),
@@ -112,6 +117,63 @@ def test_option(jaxrecon, tmp_path, make, options, says):
     line = refusal(jaxrecon, tmp_path, "recon", path, "-o", tmp_path / "x.npz", *options)
     for words in says:
         assert words in line
+
+
+def fails_with(monkeypatch, error: Exception) -> None:
+    """Lets filtered back-projection end with that error."""
+
+    def fail(*_):
+        raise error
+
+    row = dataclasses.replace(_methods.METHODS["ct", "fbp"], reconstruct=fail)
+    monkeypatch.setitem(_methods.METHODS, ("ct", "fbp"), row)
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (MemoryError(), "memory ran out"),
+        (MemoryError("Unable to allocate 149. GiB for an array"), "149. GiB"),
+        (
+            jax.errors.JaxRuntimeError(
+                "RESOURCE_EXHAUSTED: Out of memory allocating 160000000000 bytes.\nBuffers: many"
+            ),
+            "160000000000 bytes)",
+        ),
+    ],
+)
+def test_memory_that_ran_out(jaxrecon, tmp_path, monkeypatch, error, says):
+    fails_with(monkeypatch, error)
+    path = makers.tooth(tmp_path)
+    done = jaxrecon("recon", path, "-m", "fbp", "-o", tmp_path / "x.npz")
+    assert done.status == 2
+    bar, line = done.err.splitlines()
+    assert bar.startswith("fbp")  # the progress of what was begun
+    assert line.startswith("jaxrecon: memory ran out")
+    assert "`--size`" in line
+    assert says in line
+    assert {file.name for file in tmp_path.iterdir()} == {"tooth.npz"}
+
+
+@pytest.mark.parametrize(
+    "error", [jax.errors.JaxRuntimeError("INTERNAL: a bug"), RuntimeError("Out of memory, says I")]
+)
+def test_other_errors_are_shown_whole(jaxrecon, tmp_path, monkeypatch, error):
+    fails_with(monkeypatch, error)
+    path = makers.tooth(tmp_path)
+    with pytest.raises(type(error), match=str(error)):
+        jaxrecon("recon", path, "-m", "fbp", "-o", tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize("sampled", [np.s_[2:6, 1:5], np.s_[::2]])
+def test_calibration_region_too_small_for_coil_maps(jaxrecon, tmp_path, sampled):
+    mask = np.zeros((makers.N_Y, makers.N_X), bool)
+    mask[sampled] = True
+    path = makers.cartesian(tmp_path, ksp=makers.kspace(1)[0] * mask, mask=mask)
+    line = refusal(jaxrecon, tmp_path, "recon", path, "-m", "tv", "-o", tmp_path / "x.npz")
+    for words in (str(path), "k-space", "coil maps", "`--maps`"):
+        assert words in line
+    assert "kernel" not in line
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,11 @@
     weight w = (N − background)² / (N + σ_e²) with N = T·photons + background             (3)
 
 Arrays are (view, ..., bin): any number of detector rows between. A reading that has no logarithm
-(zero, negative, not finite) is counted, gets the median of its usable neighbours as its value and
+(zero, negative, not finite) is counted, gets a value interpolated from its usable neighbours and
 the weight zero. Everything is a pure function of arrays and works under `jit` and `vmap`.
 """
 
+import functools
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -17,6 +18,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxrecon.physics._noise import pwls_weights
+
+# Eight normal numbers span 2.8 standard deviations in the mean, and seldom more than this.
+_RANGE_OF_NOISE = 4.0
 
 
 class Report(NamedTuple):
@@ -134,41 +138,42 @@ def beer_lambert(
 
 
 def remove_zingers(
-    readings: Float[Array, "view *rows bin"], *, threshold: float = 8.0
+    readings: Float[Array, "view *rows bin"], *, threshold: float = 5.0
 ) -> tuple[Float[Array, "view *rows bin"], Bool[Array, "view *rows bin"]]:
     """Replaces isolated outliers, such as direct hits of the sensor, by the local median.
 
+    An outlier lies outside the range of its eight neighbours, both as they are and with the slope
+    among them taken out. What is thin in the object does so too, where its crest passes a bin, but
+    there the neighbours differ among themselves: on any quadratic surface by at least as much as
+    the crest stands out. So an outlier stands out by more than its neighbours differ, beyond noise.
+
     Args:
-        readings: readings or transmission.
-        threshold: an outlier lies outside the range of its eight neighbours by more than this many
-            robust standard deviations: of such differences in the whole array, which is its
-            noise, plus of the neighbourhood, which is its structure.
+        readings: readings or transmission or line integrals.
+        threshold: by how many robust standard deviations an outlier stands out: of the differences
+            from the local median, in the whole array or nearby, whichever is larger, and at least
+            a thousandth of the largest reading, below which nothing is worth repairing.
 
     Returns:
-        The repaired readings and where they were repaired.
+        The repaired readings and where they were repaired, readings that are not finite included.
 
     Example:
         >>> noise = 0.01 * jnp.sin(jnp.arange(200.0)).reshape(10, 20)
         >>> readings = jnp.tile(jnp.arange(20.0), (10, 1)).at[4, 7].set(1000.0)
         >>> repaired, where = remove_zingers(readings + noise)
-        >>> where[4, 7].item(), bool(abs(repaired[4, 7] - 7) < 1.1)
-        (True, True)
+        >>> where.nonzero(), bool(abs(repaired[4, 7] - 7) < 1.1)
+        ((Array([4], dtype=int32), Array([7], dtype=int32)), True)
     """
+    readings = jnp.where(jnp.isfinite(readings), readings, jnp.nan)
     usual = local_median(readings)
-    difference = jnp.abs(readings - usual)
-    # 1.4826 times the median of |normal| is its standard deviation; not zero on noiseless data.
-    scale = 1.4826 * (jnp.nanmedian(difference) + local_median(difference))
-    scale = scale + 1e-6 * jnp.nanmax(jnp.abs(usual))
-    # A thin dense object differs from the median too, but not from all its neighbours.
-    around = [
-        _shifted(_shifted(readings, i, 0), j, readings.ndim - 1)
-        for i in (-1, 0, 1)
-        for j in (-1, 0, 1)
-        if (i, j) != (0, 0)
-    ]
-    highest, lowest = jnp.nanmax(jnp.stack(around), 0), jnp.nanmin(jnp.stack(around), 0)
-    beyond = jnp.maximum(readings - highest, lowest - readings)
-    outlier = ~(beyond <= threshold * scale)
+    noise = _noise(readings, usual)
+    around = _neighbours(readings)
+    level = _without_slope(around)
+    spread = jnp.nanmax(level, 0) - jnp.nanmin(level, 0)
+    structure = jnp.sqrt(jnp.maximum(spread**2 - (_RANGE_OF_NOISE * noise) ** 2, 0))
+    outlier = (_beyond(readings, level) > threshold * noise + structure) & (
+        _beyond(readings, jnp.stack(list(around.values()))) > noise
+    )
+    outlier = outlier | jnp.isnan(readings)
     return jnp.where(outlier, usual, readings), outlier
 
 
@@ -233,19 +238,37 @@ def remove_stripes(
     return jnp.take_along_axis(smooth, jnp.argsort(order, axis=0), axis=0)
 
 
+@jax.jit
 def repair(
     values: Float[Array, "view *rows bin"], bad: Bool[Array, "view *rows bin"]
 ) -> Float[Array, "view *rows bin"]:
-    """Bad values replaced by the median of the good ones around; far from any, by all their median.
+    """Bad values replaced by linear interpolation along the bins, by the nearest at the ends.
+
+    Where a whole line of bins is bad it is interpolated from the views before and after, and where
+    it is bad in all views, from the rows beside it; without any good value the result is zero.
 
     Example:
         >>> repair(jnp.array([[1.0, 9.0, 3.0]]), jnp.array([[False, True, False]])).tolist()
         [[1.0, 2.0, 3.0]]
     """
-    good = jnp.where(bad, jnp.nan, values)
-    around = local_median(good)
-    everywhere = jnp.nan_to_num(jnp.nanmedian(good))
-    return jnp.where(bad, jnp.where(jnp.isnan(around), everywhere, around), values)
+    for axis in (values.ndim - 1, *range(values.ndim - 1)):
+        fill = functools.partial(_interpolate, axis=axis)
+        values, bad = jax.lax.cond(jnp.any(bad), fill, lambda *same: same, values, bad)
+    return jnp.where(bad, 0, values)
+
+
+def _interpolate(values: Array, bad: Array, *, axis: int) -> tuple[Array, Array]:
+    """Bad values filled along one axis, and what is still bad: lines without a good value."""
+    n = values.shape[axis]
+    at = jnp.expand_dims(jnp.arange(n), [i for i in range(values.ndim) if i != axis])
+    before = jax.lax.cummax(jnp.where(bad, -1, at), axis)
+    after = jax.lax.cummin(jnp.where(bad, n, at), axis, reverse=True)
+    hopeless = (before < 0) & (after == n)
+    left = jnp.clip(jnp.where(before < 0, after, before), 0, n - 1)
+    right = jnp.clip(jnp.where(after == n, before, after), 0, n - 1)
+    start, end = (jnp.take_along_axis(values, index, axis) for index in (left, right))
+    part = ((at - left) / jnp.maximum(right - left, 1)).astype(values.dtype)
+    return jnp.where(bad & ~hopeless, start + part * (end - start), values), bad & hopeless
 
 
 def local_median(
@@ -258,6 +281,37 @@ def local_median(
         for j in range(-bins, bins + 1)
     ]
     return jnp.nanmedian(jnp.stack(around), 0)
+
+
+def _noise(values: Array, usual: Array) -> Array:
+    """Robust standard deviation of values about their local median, everywhere and nearby."""
+    difference = jnp.abs(values - usual)
+    # 1.4826 times the median of |normal| is its standard deviation.
+    noise = 1.4826 * jnp.fmax(jnp.nanmedian(difference), local_median(difference))
+    return jnp.fmax(noise, 1e-3 * jnp.nanmax(jnp.abs(usual)))
+
+
+def _beyond(values: Array, around: Array) -> Array:
+    """How far values lie outside the range of those around them (stacked); negative inside."""
+    return jnp.maximum(values - jnp.nanmax(around, 0), jnp.nanmin(around, 0) - values)
+
+
+def _neighbours(values: Array) -> dict[tuple[int, int], Array]:
+    """The eight neighbours of each value, by the steps in views and bins that lead to them."""
+    steps = [(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if (i, j) != (0, 0)]
+    return {(i, j): _shifted(_shifted(values, -i, 0), -j, values.ndim - 1) for i, j in steps}
+
+
+def _without_slope(around: dict[tuple[int, int], Array]) -> Array:
+    """The eight neighbours, stacked, less the linear part of the plane that fits them best."""
+    along_views = _slope([around[1, j] - around[-1, j] for j in (-1, 0, 1)])
+    along_bins = _slope([around[i, 1] - around[i, -1] for i in (-1, 0, 1)])
+    return jnp.stack([v - i * along_views - j * along_bins for (i, j), v in around.items()])
+
+
+def _slope(differences: list[Array]) -> Array:
+    """Change from one value to the next, from differences over two; zero at the array's ends."""
+    return jnp.nan_to_num(jnp.nanmean(jnp.stack(differences), 0)) / 2
 
 
 def _median_at(values: Float[Array, "*rows bin"], steps: Iterable[int]) -> Array:
