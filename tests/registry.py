@@ -8,9 +8,12 @@ import jax.numpy as jnp
 
 from jaxrecon import core
 from jaxrecon.functionals import wavelet
-from jaxrecon.physics import ct, mri
+from jaxrecon.physics import ct, mri, nufft
 
 KEY = jax.random.key(3)
+# Relative errors of NUFFTs: loose where only exact adjointness counts, since wide kernels compile
+# slowly; tight where derivatives are compared with differences.
+EPS = {"float32": 1e-3, "float64": 1e-9}
 
 
 def struct(shape, real, complex_values=False):
@@ -35,6 +38,11 @@ def _composed(real):
     inner = core.pad(struct((4, 5), real), (6, 6))
     outer = core.diagonal(normal((6, 6), real, True), struct((6, 6), real))
     return (2.0 - 0.5j) * (outer @ inner) + outer @ inner
+
+
+def _nufft(real, shape, n_points, batch=(), **options):
+    points = normal((n_points, len(shape)), real) * (jnp.asarray(shape, real) / 4)
+    return nufft.nufft(points, shape, batch=batch, eps=EPS[jnp.dtype(real).name], **options)
 
 
 OPERATORS = {
@@ -75,5 +83,11 @@ OPERATORS = {
     ),
     "sense, volume": lambda r: mri.sense(normal((2, 2, 3, 4), r, True), normal((2, 3, 4), r) > 0),
     "sense gram": lambda r: mri.sense(normal((3, 4, 5), r, True), normal((4, 5), r)).gram,
+    "nufft": lambda r: _nufft(r, (6, 5), 9, backend="xla"),
+    "nufft 1D": lambda r: _nufft(r, (7,), 9, backend="xla"),
+    "nufft 3D": lambda r: _nufft(r, (4, 3, 5), 9, backend="xla"),
+    "nufft of coils": lambda r: _nufft(r, (4, 5), 9, (3,), backend="xla"),
+    "nufft, dft": lambda r: _nufft(r, (4, 5), 9, (2,), backend="dft"),
+    "nufft gram": lambda r: _nufft(r, (4, 5), 9, (2,), backend="xla").gram,
     "cartesian": lambda r: mri.cartesian(normal((4, 5), r) > 0, dtype=struct((), r, True).dtype),
 }

@@ -115,6 +115,10 @@ class Algorithm(abc.ABC):
     or of the optimality residual; the driver stops at ``residual <= tol``.
     """
 
+    def prepare(self, problem: Any) -> Any:
+        """What `init` and `step` are given for a problem: a place for work that is done once."""
+        return problem
+
     @abc.abstractmethod
     def init(self, problem: Any, x0: PyTree, *, key: Key[Array, ""] | None = None) -> Any:
         """The state before the first step."""

@@ -71,6 +71,10 @@ class LinearOperator(Operator):
         """AᴴA; overridden where a faster way than one after the other exists."""
         return Composition(self.H, self)
 
+    def weighted_gram(self, weights: Any) -> "LinearOperator":
+        """AᴴWA for real weights that broadcast to the range; overridden like `gram`."""
+        return WeightedGram(self, weights)
+
     def subset(self, i: Any, n: int) -> "LinearOperator":
         """The i-th of n equal parts of the measurement; i may be traced.
 
@@ -165,8 +169,35 @@ class Composition(LinearOperator):
         """Bᴴ (AᴴA) B, through A's own gram."""
         return Composition(self.inner.H, Composition(self.outer.gram, self.inner))
 
+    def weighted_gram(self, weights: Any) -> LinearOperator:
+        """Bᴴ (AᴴWA) B, through A's own."""
+        return Composition(self.inner.H, Composition(self.outer.weighted_gram(weights), self.inner))
+
     def subset(self, i: Any, n: int) -> LinearOperator:
         return Composition(self.outer.subset(i, n), self.inner)
+
+
+@operator
+class WeightedGram(LinearOperator):
+    """AᴴWA, its own adjoint; the weights are real, with the structure of the range."""
+
+    inner: LinearOperator
+    weights: Any
+
+    @property
+    def domain(self) -> PyTree:
+        return self.inner.domain
+
+    @property
+    def range(self) -> PyTree:
+        return self.inner.domain
+
+    def forward(self, x: Any) -> Any:
+        weighted = jax.tree.map(jnp.multiply, self.weights, self.inner.forward(x))
+        return self.inner.adjoint(weighted)
+
+    def adjoint(self, y: Any) -> Any:
+        return self.forward(y)
 
 
 @operator

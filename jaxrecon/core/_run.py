@@ -124,6 +124,7 @@ def _check_arguments(n_iter: int, inputs: PyTree, gradient: str) -> None:
 @functools.partial(jax.jit, static_argnames=("n_iter", "progress"))
 def _iterated(algorithm, problem, start, *, n_iter, progress) -> Result:
     x0, tol, inputs, key = start
+    problem = algorithm.prepare(problem)
     state = algorithm.init(problem, x0, key=key)
     one = lambda i: jax.tree.map(lambda leaf: leaf[i], inputs)  # noqa: E731
     _, info = jax.eval_shape(lambda s: algorithm.step(problem, s, one(0)), state)
@@ -150,6 +151,7 @@ def _iterated(algorithm, problem, start, *, n_iter, progress) -> Result:
 @functools.partial(jax.jit, static_argnames=("n_iter", "remat", "unroll"))
 def _unrolled(algorithm, problem, start, *, n_iter, remat, unroll) -> Result:
     x0, tol, inputs, key = start
+    problem = algorithm.prepare(problem)
     state = algorithm.init(problem, x0, key=key)
 
     def body(carry, inputs):

@@ -41,7 +41,7 @@ class LeastSquares(Functional):
         return A if self.weights is None else diagonal(jnp.sqrt(self.weights), A.range) @ A
 
     def normal(self, A: LinearOperator) -> tuple[LinearOperator, PyTree]:
-        gram = A.gram if self.weights is None else A.H @ diagonal(self.weights, A.range) @ A
+        gram = A.gram if self.weights is None else A.weighted_gram(self.weights)
         return gram, A.H(_weigh(self.weights, self.data))
 
     def subset(self, i: Any, n: int) -> "LeastSquares":

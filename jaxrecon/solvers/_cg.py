@@ -50,6 +50,10 @@ class ConjugateGradient(Algorithm):
     it regularises.
     """
 
+    def prepare(self, problem: Any) -> LinearSystem:
+        """The normal equations, with grams that may have cost something to set up."""
+        return as_system(problem)
+
     def init(self, problem: Any, x0: PyTree, *, key: Key[Array, ""] | None = None) -> CgState:
         del key
         system = as_system(problem)
@@ -59,7 +63,7 @@ class ConjugateGradient(Algorithm):
 
     def step(self, problem: Any, state: CgState, inputs: Any) -> tuple[CgState, CgInfo]:
         del inputs
-        system = as_system(problem)  # its right-hand side is not used here, so not computed
+        system = as_system(problem)
         Gp = system.operator.forward(state.p)
         step = _ratio(state.rz, tree.dot(state.p, Gp))
         x = tree.add_scaled(state.x, step, state.p)

@@ -3,12 +3,9 @@
 Each test runs in a process of its own, because the number of CPU devices is fixed at start.
 """
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+
+from tests.devices import run_on_devices
 
 PRELUDE = """
 import jax, jax.numpy as jnp, numpy as np
@@ -117,10 +114,4 @@ BODIES = {
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
 def test_on_four_virtual_devices(body):
-    environment = dict(os.environ, JAX_NUM_CPU_DEVICES="4", JAX_PLATFORMS="cpu")
-    root = Path(__file__).resolve().parents[2]
-    environment["PYTHONPATH"] = str(root)
-    done = subprocess.run(
-        [sys.executable, "-c", PRELUDE + body], env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_on_devices(PRELUDE + body, 4)

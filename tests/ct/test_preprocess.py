@@ -1,6 +1,5 @@
 """From detector readings to line integrals, and the rotation axis."""
 
-
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -33,7 +33,8 @@ from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Float, Inexact
 
 from jaxrecon.core import match_varying, pair
-from jaxrecon.physics.ct import _gather, _lines
+from jaxrecon.physics import _gather
+from jaxrecon.physics.ct import _lines
 
 # Rays (times images of a batch) walked along at once, so that their state stays in the L2 cache.
 RAYS = 1 << 16

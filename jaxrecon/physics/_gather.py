@@ -1,6 +1,6 @@
 """Reading two neighbours of a table at computed places, and summing such reads over a loop.
 
-The inner machinery of the projectors: what XLA compiles well, kept apart from the geometry.
+The inner machinery of projectors and NUFFT: what XLA compiles well, kept apart from the geometry.
 """
 
 import math
@@ -66,7 +66,7 @@ def sum_blocks(term: Callable[[Int[Array, ""]], Array], n: int, zero: Array) -> 
     """Σ term(k) for k < round_up(n), `BLOCK` terms a step, added to `zero`."""
 
     def block(total, first):
-        first = _keep_parallel(first)
+        first = keep_parallel(first)
         return total + sum(term(first + j) for j in range(BLOCK)), None
 
     first = jnp.arange(0, n, BLOCK, dtype=jnp.int32)
@@ -88,8 +88,31 @@ def map_chunks(f: Callable[[PyTree], Array], arrays: tuple[Array, ...], cost: in
     count = next((c for c in range(count, 2 * count) if n % c == 0), count)
     size = math.ceil(n / count)
     chunked = tuple(pad_rows(a, count * size).reshape(count, size, *a.shape[1:]) for a in arrays)
-    result = lax.map(f, chunked)
+
+    def chunk(i):
+        i = keep_parallel(i)
+        return f(tuple(lax.dynamic_index_in_dim(a, i, keepdims=False) for a in chunked))
+
+    result = lax.map(chunk, jnp.arange(count, dtype=jnp.int32))
     return result.reshape(count * size, *result.shape[2:])[:n]
+
+
+def fold_chunks(
+    f: Callable[[PyTree, PyTree], PyTree], total: PyTree, arrays: PyTree, size: int
+) -> PyTree:
+    """`total = f(total, chunk)` over chunks of at most `size` rows; zeros fill the last one."""
+    n = jax.tree.leaves(arrays)[0].shape[0]
+    count = -(-n // size)
+    if count <= 1:
+        return f(total, arrays)
+    size = -(-n // count)
+
+    def chunked(array):
+        padded = jnp.pad(array, [(0, count * size - n)] + [(0, 0)] * (array.ndim - 1))
+        return padded.reshape(count, size, *array.shape[1:])
+
+    chunks = jax.tree.map(chunked, arrays)
+    return lax.scan(lambda total, chunk: (f(total, chunk), None), total, chunks)[0]
 
 
 def pad_rows(array: Array, n: int) -> Array:
@@ -97,7 +120,8 @@ def pad_rows(array: Array, n: int) -> Array:
     return jnp.pad(array, [(0, n - array.shape[0])] + [(0, 0)] * (array.ndim - 1), mode="edge")
 
 
-def _keep_parallel(k: Int[Array, ""]) -> Int[Array, ""]:
+def keep_parallel(k: Int[Array, ""]) -> Int[Array, ""]:
+    """The index k of a loop, such that XLA:CPU keeps the loop's body multi-threaded."""
     # XLA:CPU 0.11 and later take any loop without a sort, an FFT or a library call for a small one
     # and compile all of it into one single-threaded kernel (SmallWhileLoopHoistingPass).
     # The sort of two numbers keeps the body's fusions multi-threaded: 2.1 times faster on 2 cores.

@@ -1,0 +1,193 @@
+"""Reading a periodic grid at arbitrary points with the spreading kernel, and the exact adjoint.
+
+`interpolate` is y_j = Σ_l G_l Π_d φ(u_{jd} − l_d) and `spread` its adjoint, both from the same
+places and weights (`_places`). Nothing of size points × width^d exists: weights are kept for each
+axis, points × width numbers, and for a chunk of points at a time.
+
+How it is made fast on XLA (2 cores, 256², 8 coils, 205 824 points, σ = 2, w = 4 and 7):
+
+- Reading: every tap is one gather of contiguous rows that hold all coils, fused with its weight;
+  up to `UNROLLED` taps make one fusion. 6 and 17 ms. (Windows gathered whole: 22 and 114 ms.)
+- Spreading on CPU: a loop that goes from point to point and adds a whole window. XLA compiles it
+  into one tight kernel; groups of coils are loops of their own that run side by side. 34 and 75 ms
+  on one thread. (A scatter for each tap, as elsewhere: 96 and 245 ms.)
+- Elsewhere a scatter-add for each tap.
+"""
+
+import functools
+import itertools
+import math
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Complex, Float, Int
+
+from jaxrecon.core import match_varying
+from jaxrecon.physics import _gather
+from jaxrecon.physics.nufft import _kernel
+from jaxrecon.physics.nufft._grid import padded_shape
+from jaxrecon.physics.nufft._plan import Plan
+
+# Points whose weights exist at a time.
+POINTS = 1 << 18
+# Taps that are unrolled into one fusion.
+UNROLLED = 64
+# Loops over the points among which the coils are shared out.
+LOOPS = 4
+
+
+class Places(NamedTuple):
+    """Where points touch the padded grid, axes in the grid's order."""
+
+    first: Int[Array, "point axis"]
+    weights: tuple[Float[Array, "point tap"], ...]
+
+
+def interpolate(
+    plan: Plan, points: Float[Array, "point axis"], grids: Complex[Array, "batch *padded"]
+) -> Complex[Array, "batch point"]:
+    """The grids' values at points, in cycles per field of view."""
+    table = jnp.moveaxis(grids, 0, -1).reshape(-1, grids.shape[0])
+    table = lax.optimization_barrier(table)
+    values = _gather.map_chunks(lambda p: _read(plan, p[0], table), (points,), POINTS)
+    # The barriers keep XLA from fusing a transpose with the gathers, whose order is what counts.
+    return lax.optimization_barrier(values).T
+
+
+def spread(
+    plan: Plan, points: Float[Array, "point axis"], values: Complex[Array, "batch point"]
+) -> Complex[Array, "batch *padded"]:
+    """The adjoint of `interpolate`."""
+    on_cpu, elsewhere = (functools.partial(f, plan) for f in (_add_points, _add_taps))
+    return lax.platform_dependent(points, values, cpu=on_cpu, default=elsewhere)
+
+
+def _places(plan: Plan, points: Float[Array, "point axis"]) -> Places:
+    """First cells and weights of points; a point that is not finite has NaN weights."""
+    n_cells = jnp.asarray(plan.grid_shape, points.dtype)
+    scale = jnp.asarray([m / n for m, n in zip(plan.grid_shape, plan.image_shape)], points.dtype)
+    cells = jnp.mod(points * scale, n_cells)
+    lowest = jnp.ceil(cells - plan.width / 2)
+    place = 2 * (lowest - cells + plan.width / 2) - 1  # in [-1, 1)
+    pieces = _kernel.pieces(plan.width, plan.oversampling, plan.eps)
+    weights = jnp.zeros((*place.shape, plan.width), place.dtype)
+    for power in pieces[::-1]:
+        weights = weights * place[..., None] + jnp.asarray(power, place.dtype)
+    first = jnp.clip(lowest.astype(jnp.int32) + plan.width // 2, 0, n_cells.astype(jnp.int32))
+    places = Places(first[:, ::-1], tuple(jnp.moveaxis(weights, 1, 0)[::-1]))
+    # Otherwise XLA evaluates the polynomials again for every tap and coil that wants them.
+    return lax.optimization_barrier(places)
+
+
+def _read(
+    plan: Plan,
+    points: Float[Array, "point axis"],
+    table: Complex[Array, "cell batch"],
+) -> Complex[Array, "point batch"]:
+    places = _places(plan, points)
+    shape = padded_shape(plan)
+    strides = _strides(shape)
+    start = places.first @ jnp.asarray(strides, jnp.int32)
+    inner = max(1, min(len(shape), int(math.log(UNROLLED, plan.width) + 1e-9)))
+    outer = len(shape) - inner
+
+    def read(start, weight, total):
+        for taps in itertools.product(range(plan.width), repeat=inner):
+            factor = weight
+            for tap, axis in zip(taps, places.weights[outer:], strict=True):
+                factor = factor * axis[:, tap]
+            row = start + sum(t * s for t, s in zip(taps, strides[outer:], strict=True))
+            total = total + factor[:, None] * _gather.take(table, row)
+        return total
+
+    zero = jnp.zeros((points.shape[0], table.shape[-1]), table.dtype)
+    zero = match_varying(zero, points, table)
+    if not outer:
+        return read(start, 1.0, zero)
+
+    def step(total, i):
+        weight, offset = _outer_tap(places, strides, outer, _gather.keep_parallel(i))
+        return read(start + offset, weight, total), None
+
+    return lax.scan(step, zero, jnp.arange(plan.width**outer, dtype=jnp.int32))[0]
+
+
+def _add_points(
+    plan: Plan, points: Float[Array, "point axis"], values: Complex[Array, "batch point"]
+) -> Complex[Array, "batch *padded"]:
+    """Spreading as a loop over points, each adding its window."""
+    size = -(-values.shape[0] // min(LOOPS, values.shape[0]))
+    groups = [values[i : i + size] for i in range(0, values.shape[0], size)]
+    rows = [jnp.concatenate([g.real, g.imag]).T for g in groups]
+    grids = tuple(jnp.zeros((*padded_shape(plan), r.shape[1]), r.dtype) for r in rows)
+    grids = match_varying(grids, points, values)
+
+    def add_chunk(grids, chunk):
+        points, rows = chunk
+        places = _places(plan, points)
+        return tuple(_add_windows(*each, places) for each in zip(grids, rows, strict=True))
+
+    grids = _gather.fold_chunks(add_chunk, grids, (points, rows), POINTS)
+    parts = [lax.complex(*jnp.split(jnp.moveaxis(g, -1, 0), 2)) for g in grids]
+    return jnp.concatenate(parts)
+
+
+def _add_windows(
+    grid: Float[Array, "*padded row"], rows: Float[Array, "point row"], places: Places
+) -> Float[Array, "*padded row"]:
+    shape = (*(w.shape[1] for w in places.weights), rows.shape[1])
+
+    def add(grid, point):
+        first, weights, window = point
+        for axis in reversed(weights):
+            window = axis.reshape(-1, *(1,) * window.ndim) * window
+        start = (*first, jnp.int32(0))
+        window = lax.dynamic_slice(grid, start, shape) + window
+        return lax.dynamic_update_slice(grid, window, start), None
+
+    return lax.scan(add, grid, (places.first, places.weights, rows))[0]
+
+
+def _add_taps(
+    plan: Plan, points: Float[Array, "point axis"], values: Complex[Array, "batch point"]
+) -> Complex[Array, "batch *padded"]:
+    """Spreading as one scatter-add of rows for each tap of the window."""
+    shape = padded_shape(plan)
+    strides = _strides(shape)
+    table = jnp.zeros((math.prod(shape), values.shape[0]), values.dtype)
+    table = match_varying(table, points, values)
+
+    def add_chunk(table, chunk):
+        points, rows = chunk
+        places = _places(plan, points)
+        start = places.first @ jnp.asarray(strides, jnp.int32)
+
+        def add(table, i):
+            weight, offset = _outer_tap(places, strides, len(shape), i)
+            cells = table.at[start + offset]
+            return cells.add(weight[:, None] * rows, mode="promise_in_bounds"), None
+
+        return lax.scan(add, table, jnp.arange(plan.width ** len(shape), dtype=jnp.int32))[0]
+
+    table = _gather.fold_chunks(add_chunk, table, (points, values.T), POINTS)
+    return jnp.moveaxis(table, -1, 0).reshape(-1, *shape)
+
+
+def _outer_tap(
+    places: Places, strides: list[int], n_axes: int, i: Int[Array, ""]
+) -> tuple[Float[Array, " point"], Int[Array, ""]]:
+    """Weight and cell offset of the i-th combination of taps on the first axes."""
+    weight = jnp.ones_like(places.weights[0][:, 0])
+    offset = jnp.zeros_like(i)
+    for axis in reversed(range(n_axes)):
+        width = places.weights[axis].shape[1]
+        i, tap = i // width, i % width
+        weight = weight * lax.dynamic_index_in_dim(places.weights[axis], tap, 1, False)
+        offset = offset + tap * strides[axis]
+    return weight, offset
+
+
+def _strides(shape: tuple[int, ...]) -> list[int]:
+    """Cells from one index to the next along every axis of a table."""
+    return [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
