@@ -89,5 +89,9 @@ OPERATORS = {
     "nufft of coils": lambda r: _nufft(r, (4, 5), 9, (3,), backend="xla"),
     "nufft, dft": lambda r: _nufft(r, (4, 5), 9, (2,), backend="dft"),
     "nufft gram": lambda r: _nufft(r, (4, 5), 9, (2,), backend="xla").gram,
+    "non-Cartesian sense": lambda r: mri.noncartesian_sense(
+        normal((2, 4, 5), r, True), normal((3, 4, 2), r), eps=EPS[jnp.dtype(r).name], backend="xla"
+    ),
+    "coil maps, two sets": lambda r: mri.coils(normal((2, 3, 4, 5), r, True), 2),
     "cartesian": lambda r: mri.cartesian(normal((4, 5), r) > 0, dtype=struct((), r, True).dtype),
 }
