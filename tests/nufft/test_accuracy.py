@@ -37,6 +37,12 @@ def test_xla_keeps_its_promise(shape, oversampling, eps, dtype, x64):
     check_error(shape, eps, dtype, "xla", oversampling)
 
 
+@pytest.mark.parametrize("eps", [1e-3, 1e-6])
+def test_the_chosen_oversampling_lets_no_rounding_through(eps):
+    """In single precision a coarse grid's deapodisation would, in three dimensions."""
+    check_error((24, 20, 17), eps, "float32", "xla", None)
+
+
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("backend", BACKENDS[1:])
 @pytest.mark.parametrize(("eps", "dtype"), [(1e-5, "float32"), (1e-12, "float64")])

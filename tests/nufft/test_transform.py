@@ -106,6 +106,15 @@ class TestWaysToTheSameResult:
         assert dft.error(got[0], expected[0]) < 1e-6
         assert dft.error(got[1], expected[1]) < 1e-6
 
+    def test_points_sorted(self, monkeypatch):
+        A, image, data = small("xla", (2,))
+        expected = A(image), A.H(data)
+        monkeypatch.setattr(_transform, "SORTED_GRID", 0)
+        monkeypatch.setattr(_transform, "SORTED_POINTS", 0)
+        got = _transform._type2(A.plan, A.points, image), _transform._type1(A.plan, A.points, data)
+        assert dft.error(got[0], expected[0]) < 1e-6
+        assert dft.error(got[1], expected[1]) < 1e-6
+
     @pytest.mark.parametrize("unrolled", [1, 8])
     def test_loops_over_taps(self, monkeypatch, unrolled):
         A, image, _ = small("xla")

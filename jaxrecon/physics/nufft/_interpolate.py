@@ -17,6 +17,7 @@ How it is made fast on XLA (2 cores, 256², 8 coils, 205 824 points, σ = 2, w =
 import functools
 import itertools
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -33,6 +34,8 @@ from jaxrecon.physics.nufft._plan import Plan
 POINTS = 1 << 18
 # Taps that are unrolled into one fusion.
 UNROLLED = 64
+# Cells an axis within which the order of points does not matter to caches.
+TILE = 4
 # Loops over the points among which the coils are shared out.
 LOOPS = 4
 
@@ -61,6 +64,12 @@ def spread(
     """The adjoint of `interpolate`."""
     on_cpu, elsewhere = (functools.partial(f, plan) for f in (_add_points, _add_taps))
     return lax.platform_dependent(points, values, cpu=on_cpu, default=elsewhere)
+
+
+def tiles(plan: Plan, points: Float[Array, "point axis"]) -> Int[Array, " point"]:
+    """A number for each point, the same within a tile of `TILE` cells an axis."""
+    first = _places(plan, points).first // TILE
+    return first @ jnp.asarray(_strides([n // TILE + 1 for n in padded_shape(plan)]), jnp.int32)
 
 
 def _places(plan: Plan, points: Float[Array, "point axis"]) -> Places:
@@ -188,6 +197,6 @@ def _outer_tap(
     return weight, offset
 
 
-def _strides(shape: tuple[int, ...]) -> list[int]:
+def _strides(shape: Sequence[int]) -> list[int]:
     """Cells from one index to the next along every axis of a table."""
     return [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]

@@ -27,25 +27,46 @@ from jaxrecon.physics.nufft import _dense, _finufft, _grid, _interpolate
 from jaxrecon.physics.nufft._plan import Plan
 
 # Bytes that the oversampled grids of one pass may take; a larger batch goes in several.
-GRIDS = 1 << 28
+GRIDS = 5 << 27
+# A grid of this many bytes a coil exceeds the caches; then this many points are worth sorting.
+SORTED_GRID, SORTED_POINTS = 1 << 24, 1 << 12
 
 
 def _type2(plan: Plan, points: Array, images: Array) -> Array:
+    if plan.backend != "xla":
+        return (_dense if plan.backend == "dft" else _finufft).forward(plan, points, images)
+    points, order = _ordered(plan, points)
+
     def some(images):
         return _interpolate.interpolate(plan, points, _grid.to_grid(plan, images))
 
-    if plan.backend == "xla":
-        return _in_passes(plan, some, images)
-    return (_dense if plan.backend == "dft" else _finufft).forward(plan, points, images)
+    values = _in_passes(plan, some, images)
+    return values if order is None else values[:, _inverse(order)]
 
 
 def _type1(plan: Plan, points: Array, values: Array) -> Array:
+    if plan.backend != "xla":
+        return (_dense if plan.backend == "dft" else _finufft).adjoint(plan, points, values)
+    points, order = _ordered(plan, points)
+
     def some(values):
         return _grid.from_grid(plan, _interpolate.spread(plan, points, values))
 
-    if plan.backend == "xla":
-        return _in_passes(plan, some, values)
-    return (_dense if plan.backend == "dft" else _finufft).adjoint(plan, points, values)
+    return _in_passes(plan, some, values if order is None else values[:, order])
+
+
+def _ordered(plan: Plan, points: Array) -> tuple[Array, Array | None]:
+    """Points as neighbours in the grid follow each other, where the grid exceeds the caches."""
+    cells = math.prod(plan.grid_shape)
+    if cells * points.dtype.itemsize < SORTED_GRID or len(points) < SORTED_POINTS:
+        return points, None
+    order = jnp.argsort(_interpolate.tiles(plan, points))
+    return points[order], order
+
+
+def _inverse(order: Array) -> Array:
+    n = order.shape[0]
+    return jnp.zeros_like(order).at[order].set(jnp.arange(n), unique_indices=True)
 
 
 def pullback(
