@@ -12,7 +12,7 @@ README = (ROOT / "README.md").read_text()
 SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
-@pytest.mark.parametrize("code", SNIPPETS, ids=["ct", "mri"])
+@pytest.mark.parametrize("code", SNIPPETS, ids=["ct", "mri", "spiral"])
 def test_snippets_reconstruct(code):
     names = {}
     exec(compile(code, "README.md", "exec"), names)
@@ -21,6 +21,10 @@ def test_snippets_reconstruct(code):
         assert error < 0.12
         assert jnp.isfinite(names["slope"])
         assert names["slope"] > 0
+    elif "error" in names:
+        assert names["loss"] < 0.02 * jnp.sum(jnp.abs(names["image"]) ** 2)
+        step = 0.01 * names["loss"] / jnp.sum(names["slope"] ** 2)
+        assert names["error"](names["spiral"] - step * names["slope"]) < names["loss"]
     else:
         truth, estimate = jnp.abs(names["image"]), jnp.abs(names["estimate"])
         assert jnp.linalg.norm(estimate - truth) / jnp.linalg.norm(truth) < 0.1
