@@ -165,13 +165,15 @@ def cg_records(maps, spokes, y, quick: bool) -> None:
         bart.put("data", np.asarray(y).transpose(2, 1, 0)[None])
         bart.put("maps", np.asarray(maps).transpose(1, 2, 0)[:, :, None])
         pics = f"pics -S -l2 -r{strength} -t traj data maps image"
-        theirs = [least(lambda n=n: bart(f"{pics[:4]} -i{n}{pics[4:]}"), 3) for n in lengths]
+        theirs = [least(lambda n=n: bart(f"{pics[:4]} -i{n}{pics[4:]}"), 3) for n in lengths[::-1]][
+            ::-1
+        ]
         image = bart.get("image")
         version = bart("version").strip()
     their_slope = (theirs[1] - theirs[0]) / (lengths[1] - lengths[0])
     record = {"ms_an_iteration": round(their_slope, 2), "whole_30_ms": round(theirs[0], 1)}
     record |= {"over_ours": round(their_slope / slope, 2), "version": version}
-    scaled = relative_after_scale(reconstruct(lengths[1]), image)
+    scaled = relative_after_scale(reconstruct(lengths[0]), image)
     return report("toeplitz", "cg, BART", ours_differs_by=scaled, **record)
 
 

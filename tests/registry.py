@@ -40,6 +40,20 @@ def _composed(real):
     return (2.0 - 0.5j) * (outer @ inner) + outer @ inner
 
 
+def _fourier_parallel(real, bin_pitch=0.9, **models):
+    return ct.parallel_beam(
+        normal((5,), real),
+        (6, 7),
+        9,
+        bin_pitch=bin_pitch,
+        offset=0.2,
+        method="fourier",
+        eps=EPS[jnp.dtype(real).name],
+        backend="dft",
+        **models,
+    )
+
+
 def _nufft(real, shape, n_points, batch=(), **options):
     points = normal((n_points, len(shape)), real) * (jnp.asarray(shape, real) / 4)
     return nufft.nufft(points, shape, batch=batch, eps=EPS[jnp.dtype(real).name], **options)
@@ -68,6 +82,11 @@ OPERATORS = {
     "haar": lambda r: wavelet(struct((8, 4), r), "haar", levels=2),
     "db3 padded": lambda r: wavelet(struct((7, 5), r, True), "db3", levels=1),
     "parallel": lambda r: ct.parallel_beam(normal((5,), r), (6, 7), 9, bin_pitch=0.9, offset=0.2),
+    "parallel, fourier": _fourier_parallel,
+    "parallel, fourier, approximate gram": lambda r: _fourier_parallel(r).approximate_gram(),
+    "parallel, fourier, squares": lambda r: _fourier_parallel(
+        r, bin_pitch=2.3, pixel_model="square", bin_model="point"
+    ),
     "fan": lambda r: ct.fan_beam(
         jnp.linspace(0.1, 5.2, 5, dtype=r),  # no ray along a row of pixel centres: a kink
         (6, 7),

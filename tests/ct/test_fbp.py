@@ -112,3 +112,15 @@ def test_wrong_arguments_are_named():
     B = fan(2 * HALF)
     with pytest.raises(ValueError, match="`scan` is missing"):
         jax.jit(ct.fbp)(B, chords(B))
+
+
+def test_both_methods_share_one_inverse():
+    """The scan of method="fourier" is inverted as the same scan by rays."""
+    angles = jnp.linspace(0, jnp.pi, 20, endpoint=False)
+    options = {"bin_pitch": 0.8, "offset": 0.3, "pixel": 0.9}
+    rays, fourier = (
+        ct.parallel_beam(angles, (12, 13), 24, method=method, **options)
+        for method in ("joseph", "fourier")
+    )
+    sinogram = jnp.asarray(np.random.default_rng(0).random((20, 24)), jnp.float32)
+    np.testing.assert_array_equal(ct.fbp(fourier, sinogram), ct.fbp(rays, sinogram))

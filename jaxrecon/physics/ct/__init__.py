@@ -4,7 +4,8 @@ from jaxrecon.physics.ct._astra import from_astra
 from jaxrecon.physics.ct._center import Center, find_center
 from jaxrecon.physics.ct._fan import Fan, fan_beam, fan_from_poses
 from jaxrecon.physics.ct._fbp import fbp
-from jaxrecon.physics.ct._parallel import Parallel, parallel_beam
+from jaxrecon.physics.ct._fourier import FourierGram
+from jaxrecon.physics.ct._parallel import FourierParallel, Parallel, parallel_beam
 from jaxrecon.physics.ct._preprocess import (
     LineIntegrals,
     Report,
@@ -21,6 +22,8 @@ from jaxrecon.physics.ct._preprocess import (
 __all__ = [
     "Center",
     "Fan",
+    "FourierGram",
+    "FourierParallel",
     "LineIntegrals",
     "Parallel",
     "Report",

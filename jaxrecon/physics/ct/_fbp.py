@@ -30,7 +30,7 @@ from jaxtyping import Array, Float, Inexact
 
 from jaxrecon.physics.ct import _joseph, _lines
 from jaxrecon.physics.ct._fan import Fan
-from jaxrecon.physics.ct._parallel import Parallel
+from jaxrecon.physics.ct._parallel import FourierParallel, Parallel
 
 # Gain of a window at a frequency, as a fraction of the Nyquist frequency.
 WINDOWS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -43,7 +43,7 @@ WINDOWS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def fbp(
-    operator: Parallel | Fan,
+    operator: Parallel | FourierParallel | Fan,
     sinogram: Inexact[Array, "view bin"],
     *,
     window: str = "ramp",
@@ -78,6 +78,9 @@ def fbp(
         raise ValueError(
             f"`sinogram` has shape {jnp.shape(sinogram)}, expected {operator.range.shape}"
         )
+    if isinstance(operator, FourierParallel):
+        sizes = operator.image_shape, operator.n_bins, operator.pixel
+        operator = Parallel(*operator.views, *sizes, taps=2)
     if isinstance(operator, Parallel):
         run = functools.partial(_parallel, operator, window)
     else:

@@ -3,5 +3,20 @@
 from jaxrecon.physics.nufft._operator import NUFFT, nufft
 from jaxrecon.physics.nufft._plan import Plan
 from jaxrecon.physics.nufft._toeplitz import Toeplitz
+from jaxrecon.physics.nufft.density import (
+    pipe_density,
+    radial_density,
+    spiral_density,
+    voronoi_density,
+)
 
-__all__ = ["NUFFT", "Plan", "Toeplitz", "nufft"]
+__all__ = [
+    "NUFFT",
+    "Plan",
+    "Toeplitz",
+    "nufft",
+    "pipe_density",
+    "radial_density",
+    "spiral_density",
+    "voronoi_density",
+]

@@ -16,7 +16,7 @@ runs_notebooks = pytest.mark.skipif(
     bool(MISSING), reason=f"not installed: {', '.join(MISSING)} (the extras `test` and `demo`)"
 )
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 TOY_SIZES = {"ct.ipynb": 32, "mri.ipynb": 42}
 
