@@ -327,12 +327,15 @@ def draws(shape: tuple[int, ...], n_points: int, dtype: str, batch: tuple[int, .
 
 def explicit(points, shape: tuple[int, ...], image) -> np.ndarray:
     """The Fourier sum in float64, axis by axis."""
-    values = np.asarray(image, np.complex128)[None]
+    values = np.asarray(image, np.complex128)
     for axis in reversed(range(len(shape))):
         n = shape[axis]
         turns = np.outer(np.asarray(points[:, axis], np.float64), np.arange(n) - n // 2) / n
-        phases = np.exp(-2j * np.pi * turns).reshape(len(turns), *(1,) * axis, n)
-        values = (values * phases).sum(-1)
+        phases = np.exp(-2j * np.pi * turns)
+        if axis == len(shape) - 1:
+            values = np.moveaxis(values @ phases.T, -1, 0)
+        else:
+            values = np.einsum("j...n,jn->j...", values, phases)
     return values / np.sqrt(np.prod(shape))
 
 

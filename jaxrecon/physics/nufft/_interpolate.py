@@ -20,6 +20,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Complex, Float, Int
@@ -32,8 +33,9 @@ from jaxrecon.physics.nufft._plan import Plan
 
 # Points whose weights exist at a time.
 POINTS = 1 << 18
-# Taps that are unrolled into one fusion.
-UNROLLED = 64
+# Taps that are unrolled into one fusion. XLA:CPU of jax 0.10 evaluates weights and rows again and
+# again in large ones (a trajectory's gradient took 0.9 s instead of 0.13); later ones do not.
+UNROLLED = 64 if jax.__version_info__ >= (0, 11) else 15
 # Cells an axis within which the order of points does not matter to caches.
 TILE = 4
 # Numbers that the weighted rows of a chunk of points may take while it is spread.

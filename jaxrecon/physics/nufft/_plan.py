@@ -14,7 +14,7 @@ BACKENDS = ("xla", "finufft", "dft")
 REACH = {"float32": 9e-7, "float64": 9e-14}
 # Seconds a tap of spreading and interpolation, and a grid point and level of the FFT, cost beside
 # each other on a CPU. Only their ratio matters.
-TAP, FFT_POINT = 0.7, 0.3
+TAP, FFT_POINT = 0.25, 0.45
 
 
 class Plan(NamedTuple):
