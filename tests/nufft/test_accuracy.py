@@ -109,7 +109,7 @@ def test_period(backend, x64):
     assert dft.error(B.H(data), A.H(data)) < 1e-11
 
 
-@pytest.mark.parametrize("backend", ["xla", "dft"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_a_point_that_is_not_finite_is_loud(backend):
     points, image, data = dft.draws((8, 9), 30, "float32")
     A = nufft.nufft(points, (8, 9), backend=backend)

@@ -10,7 +10,7 @@ import math
 import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import mlir
-from jaxtyping import Array, Complex, Float
+from jaxtyping import Array, Bool, Complex, Float
 
 from jaxrecon.core import match_varying
 from jaxrecon.physics.nufft._plan import Plan
@@ -38,9 +38,10 @@ def forward(
     """Type 2."""
     from jax_finufft import nufft2
 
-    values = nufft2(images, *_radians(plan, points), eps=plan.eps, iflag=-1)
+    finite = jnp.isfinite(points).all(axis=1)
+    values = nufft2(images, *_radians(plan, points, finite), eps=plan.eps, iflag=-1)
     values = match_varying(_not_exported.bind(values), images, points)
-    return values / math.sqrt(math.prod(plan.image_shape))
+    return jnp.where(finite, values, jnp.nan) / math.sqrt(math.prod(plan.image_shape))
 
 
 def adjoint(
@@ -50,11 +51,15 @@ def adjoint(
     from jax_finufft import nufft1
 
     shape = plan.image_shape
-    images = nufft1(shape, values, *_radians(plan, points), eps=plan.eps, iflag=1)
+    finite = jnp.isfinite(points).all(axis=1)
+    images = nufft1(shape, values, *_radians(plan, points, finite), eps=plan.eps, iflag=1)
     images = match_varying(_not_exported.bind(images), values, points)
-    return images / math.sqrt(math.prod(shape))
+    return jnp.where(finite.all(), images, jnp.nan) / math.sqrt(math.prod(shape))
 
 
-def _radians(plan: Plan, points: Float[Array, "point axis"]) -> list[Float[Array, " point"]]:
-    turns = points / jnp.asarray(plan.image_shape, points.dtype)
+def _radians(
+    plan: Plan, points: Float[Array, "point axis"], finite: Bool[Array, " point"]
+) -> list[Float[Array, " point"]]:
+    """Coordinates in [−π, π]; FINUFFT writes out of bounds where they are not finite."""
+    turns = jnp.where(finite[:, None], points, 0) / jnp.asarray(plan.image_shape, points.dtype)
     return list((2 * jnp.pi * (turns - jnp.round(turns))).T)
