@@ -18,7 +18,7 @@ runs_notebooks = pytest.mark.skipif(
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
-TOY_SIZES = {"ct.ipynb": 32, "mri.ipynb": 42}
+TOY_SIZES = {"ct.ipynb": 32, "mri.ipynb": 42, "noncartesian.ipynb": 42}
 
 # What each notebook claims, in its own variables.
 CLAIMS = {
@@ -32,6 +32,13 @@ assert nrmse["TV"] < nrmse["zero-filled"] and nrmse["l1-wavelet"] < nrmse["zero-
 assert abs(implicit / quotient - 1) < 0.1
 assert abs(jnp.log(learned / best)) < 0.5  # at most about one point of the scan away
 assert error["learned"] < error["first guess"]
+""",
+    "noncartesian.ipynb": """
+assert all(report.ok for report in reports.values())
+assert worst < 10
+assert nrmse["l1-wavelet"] < nrmse["CG-SENSE"] < nrmse["gridding"]
+assert abs(derivative / quotient - 1) < 0.05
+assert history[-1] < history[0]
 """,
 }
 
