@@ -37,7 +37,7 @@ def run_app() -> None:
             raise
         reason = (str(error).splitlines() or ["no more could be had"])[0].rstrip(".")
         _terminal.fail(
-            f"memory ran out ({reason}): pass a smaller `--size` (CT) or fewer `--slices` at a time"
+            f"memory ran out ({reason}): pass a smaller `--size` or fewer `--slices` at a time"
         )
         sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):
@@ -103,7 +103,9 @@ def recon(
     stripes: Annotated[
         bool, typer.Option("--remove-stripes", help="CT: remove the stripes that become rings.")
     ] = False,
-    size: Annotated[int | None, typer.Option(help="CT: image size in pixels, square.")] = None,
+    size: Annotated[
+        int | None, typer.Option(help="CT and non-Cartesian MRI: image size in pixels, square.")
+    ] = None,
     n_iter: Annotated[int | None, typer.Option("--iterations", help="Iterations at most.")] = None,
     strength: Annotated[
         float | None, typer.Option(help="Regularisation, relative to the data's scale.")
@@ -145,7 +147,7 @@ def _show_methods() -> None:
 
     table = Table("method", "for", "what it does", box=None, padding=(0, 2, 0, 0))
     for row in METHODS.values():
-        table.add_row(row.name, row.modality.upper(), row.summary)
+        table.add_row(row.name, row.scope, row.summary)
     _terminal.OUT.print(table)
 
 

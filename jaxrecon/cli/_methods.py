@@ -39,7 +39,8 @@ class Measurement:
     Attributes:
         operator: the forward model A, a `LinearOperator`; of `ct` for the methods of CT.
         data: y.
-        weights: statistical weights of y, or None.
+        weights: of y, or None. In CT inverse variances; in non-Cartesian MRI the area of k-space
+            that each sample stands for, which makes the adjoint an image (gridding).
     """
 
     operator: Any
@@ -67,13 +68,19 @@ class Outcome:
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """A row of the table."""
+    """A row of the table; with a `sampling`, "Cartesian" or "non-Cartesian", only for that."""
 
     name: str
     modality: str
     summary: str
     reconstruct: Callable[[Measurement, Settings, Report | None], Outcome]
     defaults: Settings
+    sampling: str | None = None
+
+    @property
+    def scope(self) -> str:
+        """What it is for, in words."""
+        return ", ".join(filter(None, (self.modality.upper(), self.sampling)))
 
     def __call__(
         self, measurement: Measurement, report: Report | None = None, **settings: Any
@@ -114,13 +121,22 @@ def _ct_tv(measurement: Measurement, settings: Settings, report: Report | None) 
     return _finish(PDHG(), problem, settings, report, first, size)
 
 
-def _zero_filled(measurement: Measurement, settings: Settings, report: Report | None) -> Outcome:
+def _first_mri(measurement: Measurement) -> Array:
+    """The adjoint of the weighted data: zero-filled Fourier inversion, or gridding."""
+    w, data = measurement.weights, measurement.data
+    return measurement.operator.H(data if w is None else w * data)
+
+
+def _adjoint(measurement: Measurement, settings: Settings, report: Report | None) -> Outcome:
     del settings, report
-    return Outcome(measurement.operator.H(measurement.data))
+    return Outcome(_first_mri(measurement))
 
 
 def _cg_sense(measurement: Measurement, settings: Settings, report: Report | None) -> Outcome:
-    """Least squares with a little Tikhonov, by conjugate gradients (Pruessmann 2001)."""
+    """Least squares with a little Tikhonov, by conjugate gradients (Pruessmann 2001).
+
+    Without weights: noise is the same in every sample, however densely they lie.
+    """
     A = measurement.operator
     tikhonov = (SquaredL2(settings.strength), identity(A.domain))
     problem = Problem(((LeastSquares(measurement.data), A), tikhonov))
@@ -128,8 +144,12 @@ def _cg_sense(measurement: Measurement, settings: Settings, report: Report | Non
 
 
 def _l1_wavelet(measurement: Measurement, settings: Settings, report: Report | None) -> Outcome:
-    """FISTA with randomly shifted Daubechies-2 wavelets (Lustig 2007; random cycle spinning)."""
-    first = measurement.operator.H(measurement.data)
+    """FISTA with randomly shifted Daubechies-2 wavelets (Lustig 2007; random cycle spinning).
+
+    Along a trajectory the data count by their areas: as on a grid, no part of k-space is then
+    slower to converge, or less regularised, than another.
+    """
+    first = _first_mri(measurement)
     A, data, size = _normalised(measurement, first)
     sparsity = WaveletL1(settings.strength, wavelet(A.domain, "db2", axes=(-2, -1)))
     problem = Problem(((LeastSquares(data), A), (sparsity, identity(A.domain))))
@@ -137,8 +157,11 @@ def _l1_wavelet(measurement: Measurement, settings: Settings, report: Report | N
 
 
 def _mri_tv(measurement: Measurement, settings: Settings, report: Report | None) -> Outcome:
-    """Least squares + isotropic total variation of the complex image, by PDHG."""
-    first = measurement.operator.H(measurement.data)
+    """Least squares + isotropic total variation of the complex image, by PDHG.
+
+    Weighted as in `_l1_wavelet`.
+    """
+    first = _first_mri(measurement)
     A, data, size = _normalised(measurement, first)
     variation = (L21(settings.strength), gradient(A.domain, axes=(-2, -1)))
     problem = Problem(((LeastSquares(data), A), variation))
@@ -191,7 +214,20 @@ _TABLE = (
         Settings(n_iter=500, strength=1e-4),
     ),
     Method(
-        "zero-filled", "mri", "adjoint: zero-filled Fourier inversion", _zero_filled, Settings()
+        "zero-filled",
+        "mri",
+        "adjoint: zero-filled Fourier inversion",
+        _adjoint,
+        Settings(),
+        sampling="Cartesian",
+    ),
+    Method(
+        "gridding",
+        "mri",
+        "adjoint of the density-compensated samples",
+        _adjoint,
+        Settings(),
+        sampling="non-Cartesian",
     ),
     Method(
         "cg-sense",
@@ -215,18 +251,21 @@ _TABLE = (
 METHODS: dict[tuple[str, str], Method] = {(m.modality, m.name): m for m in _TABLE}
 
 
-def methods_of(modality: str) -> list[Method]:
+def methods_of(modality: str, sampling: str = "Cartesian") -> list[Method]:
     """The table's rows for "ct" or "mri", in the order in which pictures show them."""
-    return [m for m in _TABLE if m.modality == modality]
+    rows = [m for m in _TABLE if m.modality == modality]
+    return [m for m in rows if m.sampling in (None, sampling)]
 
 
-def find_method(modality: str, name: str) -> Method:
-    """The method of that name for a modality.
+def find_method(modality: str, name: str, sampling: str = "Cartesian") -> Method:
+    """The method of that name for a modality and, in MRI, a kind of sampling.
 
     Raises:
         ValueError: there is none; says which there are.
     """
-    if (modality, name) not in METHODS:
-        known = ", ".join(m.name for m in methods_of(modality))
-        raise ValueError(f"`method` {name!r} is not one for {modality.upper()}: it has {known}")
-    return METHODS[modality, name]
+    method = METHODS.get((modality, name))
+    if method is None or method.sampling not in (None, sampling):
+        kind = f"{sampling} MRI" if modality == "mri" else modality.upper()
+        known = ", ".join(m.name for m in methods_of(modality, sampling))
+        raise ValueError(f"`method` {name!r} is not one for {kind}: it has {known}")
+    return method

@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from jaxrecon.cli._maps import check_region, estimated_maps
 from jaxrecon.cli._methods import Measurement
-from jaxrecon.io import CTScan, MRIScan
+from jaxrecon.cli._noncartesian import image_shape, noncartesian_measurements
+from jaxrecon.io import CTScan, MRIScan, NonCartesianScan, Scan
 from jaxrecon.physics import ct, mri
 
-# Share of the object in which a second set of ESPIRiT maps must exist to be used.
-_FOLDED_SHARE = 0.05
 # A rotation centre in a file is overruled where its residual is this many times the found one's.
 _CONTRADICTED = 1.5
 # Images in memory at once, at the very least: the one in work and the one that is written.
@@ -42,7 +42,7 @@ class Model:
 
 
 def build_model(
-    scan: CTScan | MRIScan,
+    scan: Scan,
     *,
     source: str,
     size: int | None = None,
@@ -55,7 +55,8 @@ def build_model(
     Args:
         scan: what `jaxrecon.io.read` gave.
         source: the file it is from, for errors.
-        size: CT image size in pixels, square; as many as bins by default.
+        size: image size in pixels, square; in CT as many as bins by default, along a trajectory
+            what the file says.
         center: CT rotation centre as a bin index; found, or the detector's middle, by default.
         map_sets: 1 or 2 sets of ESPIRiT maps; chosen from the calibration data by default.
         remove_stripes: CT: take out the stripes that become rings.
@@ -68,10 +69,16 @@ def build_model(
         if map_sets is not None:
             raise ValueError("`map_sets` belongs to MRI, but the file is a CT scan")
         return _ct_model(scan, size, center, remove_stripes)
-    options = {"size": size is not None, "center": center is not None, "stripes": remove_stripes}
-    for name, used in options.items():
+    for name, used in {"center": center is not None, "stripes": remove_stripes}.items():
         if used:
             raise ValueError(f"`{name}` belongs to CT, but the file is an MRI scan")
+    if isinstance(scan, NonCartesianScan):
+        return _noncartesian_model(scan, source, size, map_sets)
+    if size is not None:
+        raise ValueError(
+            "`size` belongs to CT and non-Cartesian MRI, but the file is a Cartesian MRI scan, "
+            "whose image has the size of k-space"
+        )
     return _mri_model(scan, source, map_sets)
 
 
@@ -80,7 +87,7 @@ def _ct_model(scan: CTScan, size: int | None, center: float | None, remove_strip
     n = n_bins if size is None else size
     if n < 2:
         raise ValueError(f"`size` is {n}, expected at least 2 pixels")
-    _refuse_beyond_memory(n)
+    _refuse_beyond_memory((n, n), 4)
     center, how = _rotation_center(scan, center)
     offset = ((n_bins - 1) / 2 - center) * scan.pitch
     angles = jnp.asarray(scan.angles, jnp.float32)
@@ -122,13 +129,14 @@ def _ct_model(scan: CTScan, size: int | None, center: float | None, remove_strip
     )
 
 
-def _refuse_beyond_memory(n: int) -> None:
+def _refuse_beyond_memory(shape: tuple[int, int], pixel_bytes: int) -> None:
     """Refuses what cannot fit: systems that promise more memory than they have kill the process."""
-    needed, available = _COPIES * 4 * n * n, _memory()
+    needed, available = _COPIES * pixel_bytes * math.prod(shape), _memory()
     if available is not None and needed > available:
         raise ValueError(
-            f"`--size` {n}: images of {n} x {n} pixels take at least {needed / 2**30:.4g} GiB, but "
-            f"the memory is {available / 2**30:.4g} GiB; pass a smaller `--size`"
+            f"`--size` {shape[0]}: images of {shape[0]} x {shape[1]} pixels take at least "
+            f"{needed / 2**30:.4g} GiB, but the memory is {available / 2**30:.4g} GiB; pass a "
+            "smaller `--size`"
         )
 
 
@@ -203,6 +211,21 @@ def _mri_model(scan: MRIScan, source: str, map_sets: int | None) -> Model:
     )
 
 
+def _noncartesian_model(
+    scan: NonCartesianScan, source: str, size: int | None, map_sets: int | None
+) -> Model:
+    shape = image_shape(scan, source, size)
+    _refuse_beyond_memory(shape, 8 * scan.kspace.shape[1])
+    measurements, facts = noncartesian_measurements(scan, source, shape, map_sets)
+    return Model(
+        modality="mri",
+        measurements=measurements,
+        finish=lambda image: _one_image(np.asarray(image)),
+        spacing=None,
+        facts=facts,
+    )
+
+
 def _coil_maps(
     scan: MRIScan, source: str, kspace: Array, map_sets: int | None
 ) -> tuple[Array, str]:
@@ -215,30 +238,8 @@ def _coil_maps(
         return jnp.ones((1, *shape), kspace.dtype), "one coil, no maps"
     sampled = np.asarray(scan.mask)
     region = mri.calibration_shape(sampled)
-    calibration = mri.central_region(kspace, region)
-    try:
-        maps, _ = mri.espirit_maps(calibration, shape, n_sets=min(2, n_coils))
-    except ValueError as error:  # it speaks of arguments that the command line does not have
-        raise ValueError(
-            f"{source}: k-space is fully sampled only in the {region[0]} x {region[1]} samples at "
-            "its centre, too few to estimate coil maps; pass measured ones by `--maps`"
-        ) from error
-    if not bool(jnp.any(maps[0] != 0)):
-        raise ValueError(
-            f"{source}: no coil maps could be estimated from the centre of k-space; pass measured "
-            "ones by `--maps`"
-        )
-    chosen = _n_sets(maps) if map_sets is None else map_sets
-    reason = "" if map_sets is not None or chosen == 1 else ", the field of view is folded"
-    how = f"ESPIRiT from {region[0]} x {region[1]} samples, {chosen} set(s){reason}"
-    return maps[0] if chosen == 1 else maps, how
-
-
-def _n_sets(maps: Array) -> int:
-    """Two where the second eigenvalue is near one over more than a sliver of the object."""
-    support = jnp.any(maps != 0, axis=1)
-    share = float(support[1].sum() / jnp.maximum(support[0].sum(), 1))
-    return 2 if share > _FOLDED_SHARE else 1
+    check_region(source, region)
+    return estimated_maps(source, mri.central_region(kspace, region), shape, map_sets)
 
 
 def _one_image(image: np.ndarray) -> np.ndarray:

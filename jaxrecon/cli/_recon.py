@@ -12,6 +12,13 @@ from jaxrecon.cli import _terminal
 from jaxrecon.cli._methods import METHODS, Measurement, Method, Outcome, find_method
 from jaxrecon.cli._model import Model, build_model
 
+# Modality and sampling of what a file comes to, as the table of methods has them.
+_KINDS = {
+    io.CTScan: ("ct", ""),
+    io.MRIScan: ("mri", "Cartesian"),
+    io.NonCartesianScan: ("mri", "non-Cartesian"),
+}
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Request:
@@ -49,8 +56,8 @@ def reconstruct(request: Request) -> None:
     scan = io.read(request.source, slices=request.slices, maps=request.maps)
     for label in ("understood", "assumed", "repaired"):
         _terminal.say(label, getattr(scan, label))
-    modality = "ct" if isinstance(scan, io.CTScan) else "mri"
-    method = find_method(modality, request.method)
+    modality, sampling = _KINDS[type(scan)]
+    method = find_method(modality, request.method, sampling)
     model = build_model(
         scan,
         source=request.source,

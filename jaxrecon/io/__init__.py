@@ -2,12 +2,14 @@
 
 from jaxrecon.io._mri import read_maps
 from jaxrecon.io._read import read
-from jaxrecon.io._scan import CTScan, MRIScan, ScanError
+from jaxrecon.io._scan import CTScan, MRIScan, NonCartesianScan, Scan, ScanError
 from jaxrecon.io._write import check_output, record, write
 
 __all__ = [
     "CTScan",
     "MRIScan",
+    "NonCartesianScan",
+    "Scan",
     "ScanError",
     "check_output",
     "read",

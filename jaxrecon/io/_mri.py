@@ -1,4 +1,4 @@
-"""Cartesian k-space files to `MRIScan`.
+"""k-space files to `MRIScan`, or with a trajectory to `NonCartesianScan`.
 
 | layout | k-space | mask | crop |
 |---|---|---|---|
@@ -9,6 +9,11 @@
 What was not acquired is exactly zero in all of them. Samples that a mask claims but that are zero
 in every slice and coil (fastMRI pads k-space) are therefore taken as not acquired: as measured
 zeros they would pull the image towards zero.
+
+Non-Cartesian npz: `data` or `ksp` (slice, coil, *sample), (coil, *sample) or (*sample), and `coord`
+(*sample, 2) in cycles per pixel, (kx, ky), x being the image's last axis; *sample is (shot, sample)
+or (sample,). Optional are `dcf` (*sample), a density compensation of any scale, and `N`, the
+image's size. Here every sample counts: one that is not finite is refused.
 """
 
 import contextlib
@@ -16,15 +21,17 @@ import pathlib
 from xml.etree import ElementTree
 
 import numpy as np
-from jaxtyping import Bool, Complex64
+from jaxtyping import Bool, Complex64, Float32
 
 from jaxrecon.io._bart import read_cfl, slices_first
 from jaxrecon.io._fields import Fields, Hdf5, Npz, Slices, guarded, pick
-from jaxrecon.io._scan import MRIScan, Pathlike, refuse
+from jaxrecon.io._scan import MRIScan, NonCartesianScan, Pathlike, refuse
 
 KSpace = Complex64[np.ndarray, "slice coil y x"]
 Maps = Complex64[np.ndarray, "coil y x"]
 _LARGEST_PART_LOST = 0.05
+_NYQUIST = 0.5  # cycles per pixel
+_ROUNDING = 1e-4
 _SIZED = ("reconstruction_rss", "reconstruction_esc", "ismrmrd_header")
 
 
@@ -46,6 +53,119 @@ def read_npz_kspace(fields: Fields, slices: Slices, maps: Pathlike | None) -> MR
         mask=_mask(fields, shape[-2:]),
         maps=_maps_beside(fields, maps),
     )
+
+
+def read_npz_trajectory(fields: Fields, slices: Slices, maps: Pathlike | None) -> NonCartesianScan:
+    """The npz layout with a trajectory, `coord`, and perhaps `dcf`, `N`, `maps`."""
+    path = fields.path
+    trajectory, samples = _trajectory(fields)
+    name = "ksp" if "ksp" in fields else "data"
+    shape, _ = fields.header(name)
+    n_leading = len(shape) - len(samples)
+    if n_leading not in (0, 1, 2) or shape[n_leading:] != samples:
+        refuse(
+            path,
+            name,
+            f"has shape {shape}, which does not match `coord`: expected (coil, "
+            f"{', '.join(map(str, samples))})",
+        )
+    n_slices = shape[0] if n_leading == 2 else 1
+    keep = pick(path, slices, n_slices)
+    data = fields.read(name, kinds="c", keep=keep if n_leading == 2 else None)
+    kspace = _complex64(path, name, data).reshape(len(keep), -1, *trajectory.shape[:2])
+    _refuse_unusable(path, name, kspace)
+    coil_maps = _maps_beside(fields, maps)
+    if coil_maps is not None and len(coil_maps) != kspace.shape[1]:
+        n_coils = kspace.shape[1]
+        refuse(path, "maps", f"have shape {coil_maps.shape}, the k-space has {n_coils} coils")
+    dead = np.flatnonzero(~kspace.any(axis=(0, 2, 3))).tolist()
+    return NonCartesianScan(
+        kspace=kspace,
+        trajectory=trajectory,
+        density=_density(fields, samples, trajectory.shape[:2]),
+        maps=coil_maps,
+        shape=_image_shape(fields),
+        slices=tuple(f"slice {i}" for i in keep),
+        understood=(
+            "npz k-space along a trajectory (non-Cartesian)",
+            f"`{name}`: {len(keep)} of {n_slices} slices, {kspace.shape[1]} coils, "
+            f"{trajectory.shape[0]} shots x {trajectory.shape[1]} samples",
+            f"`coord`: up to {np.linalg.norm(trajectory, axis=-1).max():.4g} from the centre",
+            "density compensation: " + ("`dcf`" if "dcf" in fields else "none in the file"),
+            "coil maps: " + ("given" if coil_maps is not None else "none in the file"),
+        ),
+        assumed=("`coord` is (kx, ky) in cycles per pixel, x along the image's last axis",),
+        repaired=(f"coils {dead} are all zeros",) if dead else (),
+    )
+
+
+def _trajectory(
+    fields: Fields,
+) -> tuple[Float32[np.ndarray, "shot sample 2"], tuple[int, ...]]:
+    """(ky, kx) of `coord`, and the axes of its samples in the file."""
+    coord = fields.read("coord", kinds="f")
+    if coord.ndim in (2, 3) and coord.shape[-1] == 3:
+        refuse(
+            fields.path,
+            "coord",
+            f"has shape {coord.shape}: a three-dimensional trajectory is recognised but not "
+            "supported yet",
+        )
+    if coord.ndim not in (2, 3) or coord.shape[-1] != 2:
+        expected = "expected (shot, sample, 2) or (sample, 2)"
+        refuse(fields.path, "coord", f"has shape {coord.shape}, {expected}")
+    if n := int((~np.isfinite(coord)).any(axis=-1).sum()):
+        total = coord[..., 0].size
+        refuse(fields.path, "coord", f"{n} of {total} points have NaN or infinite values")
+    reach = float(np.abs(coord).max())
+    if reach > _NYQUIST + _ROUNDING:
+        refuse(
+            fields.path,
+            "coord",
+            f"reaches {reach:.6g}, expected cycles per pixel, -0.5 to 0.5 (cycles per field of "
+            "view are to be divided by the image's size)",
+        )
+    if reach == 0:
+        refuse(fields.path, "coord", "is zero everywhere")
+    samples = coord.shape[:-1]
+    shots = coord.reshape(-1, *coord.shape[-2:])[..., ::-1]
+    return np.ascontiguousarray(shots, np.float32), samples
+
+
+def _density(
+    fields: Fields, samples: tuple[int, ...], shape: tuple[int, ...]
+) -> Float32[np.ndarray, "shot sample"] | None:
+    if "dcf" not in fields:
+        return None
+    density = fields.read("dcf")
+    if density.shape != samples:
+        refuse(fields.path, "dcf", f"has shape {density.shape}, `coord` needs {samples}")
+    if not (np.isfinite(density) & (density >= 0)).all() or not density.any():
+        refuse(fields.path, "dcf", "has negative values or ones that are not finite, or only zeros")
+    # Only ratios matter; counted in the largest, no scale is lost in float32.
+    return (density / density.max()).astype(np.float32).reshape(shape)
+
+
+def _image_shape(fields: Fields) -> tuple[int, int] | None:
+    """`N`: one size, or (y, x)."""
+    if "N" not in fields:
+        return None
+    sizes = fields.read("N").ravel()
+    if sizes.size not in (1, 2) or not (np.isfinite(sizes) & (sizes >= 2)).all():
+        refuse(fields.path, "N", f"is {sizes.tolist()}, expected the image's size: N or (y, x)")
+    if (sizes != np.rint(sizes)).any():
+        refuse(fields.path, "N", f"is {sizes.tolist()}, expected whole numbers")
+    return int(sizes[0]), int(sizes[-1])
+
+
+def _refuse_unusable(path: Pathlike, field: str, kspace: np.ndarray) -> None:
+    if n := int((~np.isfinite(kspace)).sum()):
+        refuse(path, field, f"{n} of {kspace.size} values are NaN or infinite")
+    empty = np.flatnonzero(~kspace.any(axis=(1, 2, 3)))
+    if len(empty):
+        refuse(
+            path, field, f"slice number {empty[0]} of those read is all zeros: nothing was acquired"
+        )
 
 
 def read_fastmri(fields: Hdf5, slices: Slices, maps: Pathlike | None) -> MRIScan:

@@ -14,8 +14,8 @@ import numpy as np
 from jaxrecon.io._bart import pair
 from jaxrecon.io._ct import DXCHANGE, NPZ, read_ct
 from jaxrecon.io._fields import Fields, Hdf5, Npz, Slices, guarded
-from jaxrecon.io._mri import read_bart, read_fastmri, read_npz_kspace
-from jaxrecon.io._scan import CTScan, MRIScan, Pathlike, refuse
+from jaxrecon.io._mri import read_bart, read_fastmri, read_npz_kspace, read_npz_trajectory
+from jaxrecon.io._scan import Pathlike, Scan, refuse
 
 _NOT_YET = "is recognised but not supported yet"
 # Foreign files: what they start with, and what to call them.
@@ -32,7 +32,6 @@ _FOREIGN = (
 # Arrays of .npz files that give away what they are: raw data of kinds to come, and things that are
 # no raw data.
 _FUTURE_NPZ = (
-    ({"coord"}, "non-Cartesian (spiral, radial) k-space"),
     ({"fdg"}, "a PET phantom"),
     ({"mu", "voxel_mm"}, "a PET attenuation map"),
     ({"data", "lin"}, "decoded Siemens lines"),
@@ -49,13 +48,12 @@ _NOT_RAW_NPZ = (
 
 
 @np.errstate(all="ignore")  # values that are not finite are counted and reported, not warned about
-def read(
-    path: Pathlike, *, slices: Slices = None, maps: Pathlike | None = None
-) -> CTScan | MRIScan:
+def read(path: Pathlike, *, slices: Slices = None, maps: Pathlike | None = None) -> Scan:
     """Reads a raw-data file.
 
     Formats: DXchange/tomopy HDF5, fastMRI HDF5, BART .cfl/.hdr, and .npz files of projections,
-    sinograms or Cartesian k-space (`jaxrecon.io._ct` and `jaxrecon.io._mri` list names and axes).
+    sinograms or k-space, Cartesian or not (`jaxrecon.io._ct` and `jaxrecon.io._mri` list names and
+    axes).
 
     Args:
       path: the file; for BART the .cfl, the .hdr or their common stem.
@@ -63,7 +61,8 @@ def read(
       maps: a file of coil maps, .npz (array `maps`) or .cfl, for k-space.
 
     Returns:
-      A `CTScan` or an `MRIScan`; both say what was understood, assumed and repaired.
+      A `CTScan`, an `MRIScan` or a `NonCartesianScan`; all say what was understood, assumed and
+      repaired.
 
     Raises:
       ScanError: one line with the file, the field and what is wrong; nothing else is raised for a
@@ -103,9 +102,11 @@ def _start(path: pathlib.Path) -> bytes:
     return start
 
 
-def _read_npz(path: pathlib.Path, slices: Slices, maps: Pathlike | None) -> CTScan | MRIScan:
+def _read_npz(path: pathlib.Path, slices: Slices, maps: Pathlike | None) -> Scan:
     with contextlib.closing(Npz(path)) as fields:
         _refuse_npz(fields, _FUTURE_NPZ, _NOT_YET)
+        if "coord" in fields:
+            return read_npz_trajectory(fields, slices, maps)
         if "ksp" in fields:
             return read_npz_kspace(fields, slices, maps)
         for layout in NPZ:
@@ -113,7 +114,9 @@ def _read_npz(path: pathlib.Path, slices: Slices, maps: Pathlike | None) -> CTSc
                 _refuse_maps(path, maps)
                 return read_ct(fields, layout, slices)
         _refuse_npz(fields, _NOT_RAW_NPZ, "is not raw data")
-        known = ", ".join(f"`{name}`" for name in ("ksp", *(layout.data for layout in NPZ)))
+        known = ", ".join(
+            f"`{name}`" for name in ("coord", "ksp", *(layout.data for layout in NPZ))
+        )
         refuse(
             path, None, f"has the arrays {', '.join(fields.names()) or '(none)'}; none is {known}"
         )
@@ -125,7 +128,7 @@ def _refuse_npz(fields: Fields, kinds: tuple[tuple[set[str], str], ...], why: st
             refuse(fields.path, min(keys), f"this file is {name}, which {why}")
 
 
-def _read_hdf5(path: pathlib.Path, slices: Slices, maps: Pathlike | None) -> CTScan | MRIScan:
+def _read_hdf5(path: pathlib.Path, slices: Slices, maps: Pathlike | None) -> Scan:
     with contextlib.closing(Hdf5(path)) as fields:
         if DXCHANGE.data in fields:
             _refuse_maps(path, maps)

@@ -1,8 +1,9 @@
-"""What a raw-data file comes to: a `CTScan` or an `MRIScan`, and the one error that reading raises.
+"""What a raw-data file comes to: a scan of its kind, and the one error that reading raises.
 
 Plain frozen records of numpy arrays on the host. Axes, units and signs are the library's: line
 integrals are dimensionless with axes (slice, view, bin), angles radians, lengths millimetres;
-k-space is centred with axes (slice, coil, y, x). Every record carries, in words, what was
+k-space is centred with axes (slice, coil, y, x), or (slice, coil, shot, sample) along a trajectory.
+Every record carries, in words, what was
 *understood* of the file, what had to be *assumed* because the file does not say, and what was
 *repaired*.
 """
@@ -90,3 +91,34 @@ class MRIScan:
     understood: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
     repaired: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NonCartesianScan:
+    """An MRI scan along a trajectory: spirals, spokes, anything in the plane.
+
+    Attributes:
+      kspace: the samples, all finite.
+      trajectory: (ky, kx) of the samples in cycles per pixel, within ±0.5: multiplied by an image's
+        size they are the cycles per field of view of `jaxrecon.physics.mri`.
+      density: the file's density compensation in a scale of its own, or None.
+      maps: coil maps that came with the data, or None; their (y, x) is not checked here.
+      shape: (y, x) of the image that the file asks for, or None.
+      slices: a name for each slice.
+      understood: lines that say what was read.
+      assumed: lines that say what the file does not, and what was taken instead.
+      repaired: lines that count what was left out and why.
+    """
+
+    kspace: Complex64[np.ndarray, "slice coil shot sample"]
+    trajectory: Float32[np.ndarray, "shot sample 2"]
+    density: Float32[np.ndarray, "shot sample"] | None = None
+    maps: Complex64[np.ndarray, "coil y x"] | None = None
+    shape: tuple[int, int] | None = None
+    slices: tuple[str, ...]
+    understood: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
+    repaired: tuple[str, ...] = ()
+
+
+Scan = CTScan | MRIScan | NonCartesianScan

@@ -28,7 +28,7 @@ import jaxrecon
 from jaxrecon.io._bart import pair
 from jaxrecon.io._fields import library
 from jaxrecon.io._formats import FORMATS, Picture
-from jaxrecon.io._scan import CTScan, MRIScan, Pathlike, ScanError, refuse
+from jaxrecon.io._scan import Pathlike, Scan, ScanError, refuse
 
 
 def check_output(path: Pathlike, *, inputs: Sequence[Pathlike] = ()) -> pathlib.Path:
@@ -70,7 +70,7 @@ def check_output(path: Pathlike, *, inputs: Sequence[Pathlike] = ()) -> pathlib.
 
 def record(
     inputs: Sequence[Pathlike],
-    scan: CTScan | MRIScan | None = None,
+    scan: Scan | None = None,
     *,
     parameters: Mapping[str, Any],
     quality: Mapping[str, Any] | None = None,

@@ -103,6 +103,13 @@ def test_field_of_a_file(jaxrecon, tmp_path, make, changes, field):
         ("tooth", ["-m", "fbp", "--map-sets", "2"], ["`map_sets`", "MRI"]),
         ("tooth", ["-m", "fbp", "--maps", "m.npz"], ["`maps`", "no coils"]),
         ("cartesian", ["-m", "tv", "--size", "8"], ["`size`", "CT"]),
+        ("cartesian", ["-m", "gridding"], ["'gridding'", "Cartesian MRI", "zero-filled, cg-sense"]),
+        ("spiral", ["-m", "zero-filled"], ["non-Cartesian MRI", "gridding, cg-sense, l1-wavelet"]),
+        ("spiral", ["-m", "fbp"], ["'fbp'", "non-Cartesian MRI"]),
+        ("spiral", ["-m", "tv", "--size", "1"], ["`size`", "1"]),
+        ("spiral", ["-m", "tv", "--size", "20000000"], ["`--size` 20000000", "GiB"]),
+        ("spiral", ["-m", "tv", "--center", "3"], ["`center`", "CT"]),
+        ("spiral", ["-m", "tv", "--slices", "1"], ["`slices`", "0 to 0"]),
         ("cartesian", ["-m", "tv", "--center", "3"], ["`center`", "CT"]),
         ("cartesian", ["-m", "tv", "--maps", "m.npz"], ["m.npz"]),
         ("tooth", ["-m", "fbp", "--slices", "first"], ["--slices", "'first'"]),
@@ -174,6 +181,28 @@ def test_calibration_region_too_small_for_coil_maps(jaxrecon, tmp_path, sampled)
     for words in (str(path), "k-space", "coil maps", "`--maps`"):
         assert words in line
     assert "kernel" not in line
+
+
+def sparse_spiral() -> np.ndarray:
+    """One arm of the four: cells of the centre stay empty."""
+    return makers.spiral_trajectory()[:1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"N": None}, ["`N`", "--size"]),
+        ({"maps": np.ones((3, 8, 8), complex)}, ["`maps`", "(8, 8)", "(16, 16)"]),
+        ({"coord": sparse_spiral(), "data": np.ones((3, 1, 200), complex)}, ["--maps", "fully"]),
+        ({"data": np.full((3, 4, 200), np.inf + 0j)}, ["`data`", "infinite"]),
+        ({"coord": 2 * makers.spiral_trajectory()}, ["`coord`", "0.98", "-0.5 to 0.5"]),
+    ],
+)
+def test_spiral(jaxrecon, tmp_path, changes, says):
+    path = makers.spiral(tmp_path, **changes)
+    line = refusal(jaxrecon, tmp_path, "recon", path, "-m", "tv", "-o", tmp_path / "x.npz")
+    for words in (path.name, *says):
+        assert words in line
 
 
 @pytest.mark.parametrize(

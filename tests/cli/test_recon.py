@@ -26,6 +26,7 @@ CT = ("tooth", "neutron", "monitored", "fan", "dxchange")
 MRI = ("cartesian", "full", "fastmri", "singlecoil", "bart")
 CASES = [(make, m.name) for make in CT for m in methods_of("ct")]
 CASES += [(make, m.name) for make in MRI for m in methods_of("mri")]
+CASES += [("spiral", m.name) for m in methods_of("mri", "non-Cartesian")]
 
 
 def recon(jaxrecon: Command, path: Path, method: str, out: Path, *options: object) -> Done:
@@ -69,11 +70,16 @@ def test_version(jaxrecon):
 
 
 def test_list_methods_shows_the_whole_table(jaxrecon):
-    rows = [line.split()[:2] for line in jaxrecon("recon", "--list-methods").out.splitlines()[1:]]
+    lines = jaxrecon("recon", "--list-methods").out.splitlines()[1:]
+    rows = [line.replace(",", "").split()[:2] for line in lines]
     assert rows == [[name, modality.upper()] for modality, name in METHODS]
+    for line in lines:
+        only = {"zero-filled": "MRI, Cartesian", "gridding": "MRI, non-Cartesian"}
+        assert only.get(line.split()[0], "") in line
+        assert ("Cartesian" in line) == (line.split()[0] in only)
     assert {name for _, name in METHODS} == {
         *("fbp", "cgls", "tv"),
-        *("zero-filled", "cg-sense", "l1-wavelet", "tv"),
+        *("zero-filled", "gridding", "cg-sense", "l1-wavelet", "tv"),
     }
 
 
@@ -91,6 +97,8 @@ def test_every_format_by_every_method(jaxrecon, tmp_path, make, method):
         options += ("--maps", maps)
     done = recon(jaxrecon, makers.MAKERS[make](tmp_path), method, out, *options)
     shape = (makers.N_BINS,) * 2
+    if isinstance(scan, io.NonCartesianScan):
+        shape = (makers.N, makers.N)
     if isinstance(scan, io.MRIScan):
         shape = scan.recon_shape or scan.mask.shape
     n = len(scan.slices)
@@ -138,6 +146,63 @@ def test_fully_sampled_kspace_comes_back(jaxrecon, tmp_path):
     path = makers.full(tmp_path, ksp=kspace.astype(np.complex64), maps=maps)
     recon(jaxrecon, path, "zero-filled", tmp_path / "x.npz")
     np.testing.assert_allclose(image(tmp_path / "x.npz"), truth, atol=1e-5)
+
+
+def spiral_maps(folder: Path) -> Path:
+    return makers.save(folder / "maps.npz", {"maps": makers.coil_sensitivities()})
+
+
+@pytest.mark.parametrize(
+    ("method", "error"),
+    [("gridding", 0.08), ("cg-sense", 0.02), ("l1-wavelet", 0.06), ("tv", 0.06)],
+)
+def test_a_spiral_gives_the_object(jaxrecon, tmp_path, method, error):
+    """In its place, with its phase and scale: no factor is fitted."""
+    out = tmp_path / "x.npz"
+    done = recon(jaxrecon, makers.spiral(tmp_path), method, out, "--maps", spiral_maps(tmp_path))
+    truth = makers.spiral_object()
+    assert np.linalg.norm(image(out) - truth) < error * np.linalg.norm(truth)
+    for words in ("3 coil(s), 4 shots x 200 samples", "image 16 x 16", "covered to 98.0%"):
+        assert words in done.out
+    assert "computed (Pipe's iteration); coil maps: given" in done.out
+
+
+def test_a_spiral_without_maps_gives_the_objects_magnitude(jaxrecon, tmp_path):
+    out = tmp_path / "x.npz"
+    done = recon(jaxrecon, makers.spiral(tmp_path), "gridding", out, "--map-sets", 1)
+    truth = np.abs(makers.spiral_object())
+    inside = truth > 0.3 * truth.max()
+    difference = (np.abs(image(out)) - truth)[inside]
+    assert np.linalg.norm(difference) < 0.1 * np.linalg.norm(truth[inside])
+    assert "ESPIRiT from 11 x 13" in done.out
+
+
+def test_a_spirals_own_weights_may_have_any_scale(jaxrecon, tmp_path):
+    k = np.linalg.norm(makers.spiral_trajectory(), axis=-1)  # arms with equal steps of angle
+    out, images = tmp_path / "x.npz", []
+    for scale in (1e-30, 1e6):
+        path = makers.spiral(tmp_path, dcf=scale * k)
+        done = recon(jaxrecon, path, "gridding", out, "--maps", spiral_maps(tmp_path))
+        assert "the file's, scaled to the data" in done.out
+        images.append(image(out))
+    np.testing.assert_allclose(*images, atol=1e-5)
+    truth = makers.spiral_object()
+    assert np.linalg.norm(images[0] - truth) < 0.15 * np.linalg.norm(truth)
+
+
+def test_a_larger_image_of_a_spiral_has_the_same_pixels(jaxrecon, tmp_path):
+    out = tmp_path / "x.npz"
+    path = makers.spiral(tmp_path, data=one_coil(tmp_path), N=None)
+    recon(jaxrecon, path, "gridding", out, "--size", 20)
+    inner = np.abs(image(out)[2:-2, 2:-2])
+    truth = np.abs(makers.spiral_object() * makers.coil_sensitivities()[0])
+    # The transform is orthonormal on its own grid, where the file's was on 16 x 16 pixels.
+    assert np.linalg.norm(inner * 16 / 20 - truth) < 0.15 * np.linalg.norm(truth)
+
+
+def one_coil(folder: Path) -> np.ndarray:
+    with np.load(makers.spiral(folder)) as file:
+        return file["data"][0]
 
 
 def test_slices_are_those_of_the_whole(jaxrecon, tmp_path):

@@ -87,6 +87,40 @@ def full(folder: Path, **changes: Any) -> Path:
     return save(folder / "full.npz", arrays | changes)
 
 
+N = 16
+
+
+def spiral_trajectory() -> np.ndarray:
+    """(kx, ky) in cycles per pixel, (shot, sample, 2): arms a cycle per field of view apart."""
+    t = np.linspace(0, 1, 200)[None]
+    angle = 2 * np.pi * (2 * t + np.arange(4)[:, None] / 4)
+    return (0.49 * t * np.stack([np.cos(angle), np.sin(angle)])).transpose(1, 2, 0)
+
+
+def coil_sensitivities() -> np.ndarray:
+    """Smooth and complex, unit norm in every pixel, (coil, y, x)."""
+    y, x = (np.indices((N, N)) - N // 2) / N
+    maps = np.stack([np.exp(x + 0.5j * y), np.exp(-y + 1j * x), np.exp(-x + y - 0.7j * y)])
+    return maps / np.linalg.norm(maps, axis=0)
+
+
+def spiral_object() -> np.ndarray:
+    """Smooth, different on every side, (y, x)."""
+    y, x = np.indices((N, N)) - N // 2
+    return np.exp(-((x - 2) ** 2 / 9 + (y + 1) ** 2 / 5)) * (1 + 0.5j)
+
+
+def spiral(folder: Path, **changes: Any) -> Path:
+    """Samples by the sum itself, of `spiral_object` seen through `coil_sensitivities`."""
+    coord = changes.get("coord", spiral_trajectory())
+    y, x = np.indices((N, N)) - N // 2
+    k = spiral_trajectory()[..., None, None]
+    waves = np.exp(-2j * np.pi * (k[:, :, 0] * x + k[:, :, 1] * y)) / N
+    images = coil_sensitivities() * spiral_object()
+    data = np.einsum("stji,cji->cst", waves, images).astype(np.complex64)
+    return save(folder / "spiral.npz", {"data": data, "coord": coord, "N": N} | changes)
+
+
 def save(path: Path, arrays: dict[str, Any]) -> Path:
     """An npz of the arrays that are not None."""
     kept = {name: value for name, value in arrays.items() if value is not None}
@@ -157,4 +191,5 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
     "fastmri": fastmri,
     "singlecoil": singlecoil,
     "bart": bart,
+    "spiral": spiral,
 }

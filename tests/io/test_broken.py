@@ -260,8 +260,6 @@ def test_slices_out_of_range(tmp_path, slices):
 @pytest.mark.parametrize(
     ("arrays", "says"),
     [
-        ({"data": 1j, "coord": 1.0, "dcf": 1.0, "N": 4}, "spiral"),
-        ({"ksp": 1j, "coord": 1.0}, "spiral"),
         ({"fdg": 1.0, "mu": 1.0, "voxel_mm": 1.0}, "PET"),
         ({"img": 1j}, "coil images"),
         ({"img": 1, "spacing_mm": 1.0}, "volume"),
@@ -274,6 +272,41 @@ def test_slices_out_of_range(tmp_path, slices):
 )
 def test_other_npz_are_refused_by_name(tmp_path, arrays, says):
     assert says in message(makers.save(tmp_path / "other.npz", arrays))
+
+
+SHAPE = makers.spiral_trajectory().shape
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("coord", np.ones((4, 200)), "(4, 200), expected (shot, sample, 2)"),
+        ("coord", np.ones((4, 200, 3)), "three-dimensional trajectory"),
+        ("coord", np.ones((4, 200, 4)), "(4, 200, 4), expected (shot, sample, 2)"),
+        ("coord", 1.0, "expected (shot, sample, 2)"),
+        ("coord", np.full(SHAPE, np.nan), "800 of 800 points"),
+        ("coord", 16 * makers.spiral_trajectory(), "reaches 7.84, expected cycles per pixel"),
+        ("coord", np.zeros(SHAPE), "zero everywhere"),
+        ("coord", makers.spiral_trajectory() + 0j, "complex"),
+        ("data", np.ones((3, 4, 199), complex), "(3, 4, 199), which does not match `coord`"),
+        ("data", np.ones((1, 1, 3, 4, 200), complex), "does not match `coord`"),
+        ("data", np.ones((3, 4, 200)), "expected complex numbers"),
+        ("data", np.full((3, 4, 200), np.nan + 0j), "2400 of 2400 values are NaN"),
+        ("data", np.zeros((3, 4, 200), complex), "all zeros"),
+        ("data", None, "is not in the file"),
+        ("dcf", np.ones((4, 199)), "(4, 199), `coord` needs (4, 200)"),
+        ("dcf", -np.ones((4, 200)), "negative"),
+        ("dcf", np.zeros((4, 200)), "only zeros"),
+        ("N", 0, "expected the image's size"),
+        ("N", 16.5, "whole"),
+        ("N", [16, 16, 16], "expected the image's size"),
+        ("maps", np.ones((2, 16, 16), complex), "the k-space has 3 coils"),
+    ],
+)
+def test_fields_of_a_spiral(tmp_path, field, value, says):
+    text = message(makers.spiral(tmp_path, **{field: value}))
+    assert says in text
+    assert f"`{field}`" in text
 
 
 @pytest.mark.parametrize(

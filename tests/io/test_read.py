@@ -373,7 +373,6 @@ class TestRealMeasurements:
     @pytest.mark.parametrize(
         ("name", "words"),
         [
-            ("mri/spiral_phantom8ch_60il.npz", "spiral"),
             ("mri/twix_gre2ch_phantom.dat", "Siemens"),
             ("mri/coilimages_brain4ch.npz", "coil images"),
             ("pet/stir_thorax_fdg_ctac_phantom.npz", "PET"),
