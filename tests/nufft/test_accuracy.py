@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxrecon import core
 from jaxrecon.physics import nufft
 from tests.nufft import dft
 from tests.nufft.test_mesh import BACKENDS
@@ -35,6 +36,14 @@ def test_xla_keeps_its_promise(shape, oversampling, eps, dtype, x64):
     if (eps, oversampling) == (1e-13, 1.25):
         pytest.skip("refused: the kernel would be too wide")
     check_error(shape, eps, dtype, "xla", oversampling)
+
+
+@pytest.mark.parametrize(("eps", "dtype"), [(1e-4, "float32"), (1e-8, "float64")])
+def test_the_chosen_oversampling_keeps_the_adjoint_exact(eps, dtype, x64):
+    points, _, _ = dft.draws((33, 40, 36), 200, dtype)
+    A = nufft.nufft(points, (33, 40, 36), eps=eps, backend="xla")
+    error = core.adjointness(A, jax.random.key(0))
+    assert error < {"float32": 1e-6, "float64": 1e-14}[dtype]
 
 
 @pytest.mark.parametrize("eps", [1e-3, 1e-6])
