@@ -2,10 +2,8 @@
 
 import dataclasses
 import math
-import os
 from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
@@ -15,6 +13,7 @@ from jaxrecon.cli._methods import Measurement
 from jaxrecon.cli._noncartesian import image_shape, noncartesian_measurements
 from jaxrecon.io import CTScan, MRIScan, NonCartesianScan, Scan
 from jaxrecon.physics import ct, mri
+from jaxrecon.physics._memory import device_bytes
 
 # A rotation centre in a file is overruled where its residual is this many times the found one's.
 _CONTRADICTED = 1.5
@@ -131,24 +130,13 @@ def _ct_model(scan: CTScan, size: int | None, center: float | None, remove_strip
 
 def _refuse_beyond_memory(shape: tuple[int, int], pixel_bytes: int) -> None:
     """Refuses what cannot fit: systems that promise more memory than they have kill the process."""
-    needed, available = _COPIES * pixel_bytes * math.prod(shape), _memory()
+    needed, available = _COPIES * pixel_bytes * math.prod(shape), device_bytes()
     if available is not None and needed > available:
         raise ValueError(
             f"`--size` {shape[0]}: images of {shape[0]} x {shape[1]} pixels take at least "
             f"{needed / 2**30:.4g} GiB, but the memory is {available / 2**30:.4g} GiB; pass a "
             "smaller `--size`"
         )
-
-
-def _memory() -> int | None:
-    """Bytes of the device that computes, or of the host where that does not say; None: unknown."""
-    statistics = jax.local_devices()[0].memory_stats() or {}
-    if "bytes_limit" in statistics:
-        return statistics["bytes_limit"]
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not POSIX
-        return None
 
 
 def _rotation_center(scan: CTScan, given: float | None) -> tuple[float, str]:

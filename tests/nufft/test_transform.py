@@ -215,6 +215,11 @@ class TestFactory:
         with pytest.raises(ValueError, match=message):
             nufft.nufft(**(good | change))
 
+    def test_a_grid_beyond_the_memory(self, monkeypatch):
+        monkeypatch.setattr(_plan, "device_bytes", lambda: 10_000)
+        with pytest.raises(ValueError, match=r"`image_shape`.*memory"):
+            nufft.nufft(np.zeros((5, 2)), (64, 64), backend="xla")
+
     def test_back_end_that_is_missing(self, monkeypatch):
         monkeypatch.setattr(_plan.importlib.util, "find_spec", lambda name: None)
         with pytest.raises(ValueError, match=r"jaxrecon\[finufft\]"):

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxrecon.physics._memory import device_bytes
 from jaxrecon.physics.nufft import _kernel
 
 BACKENDS = ("xla", "finufft", "dft")
@@ -65,11 +66,7 @@ def make_plan(
             f"than {_kernel.MAX_WIDTH} cells: pass oversampling=2"
         )
     best = min(plans, key=lambda plan: _cost(plan, n_points))
-    if math.prod(n + best.width for n in best.grid_shape) >= 2**31:
-        raise ValueError(
-            f"`image_shape` is {image_shape}: its grid, {best.grid_shape}, has more than 2^31 "
-            "cells; reconstruct slabs, or slices after a transform along the third axis"
-        )
+    _refuse_beyond_memory(best, 2 * jnp.finfo(dtype).dtype.itemsize)
     return best
 
 
@@ -122,6 +119,18 @@ def _cost(plan: Plan, n_points: int) -> float:
     cells = math.prod(plan.grid_shape)
     taps = n_points * plan.width ** len(plan.image_shape)
     return TAP * taps + FFT_POINT * cells * math.log2(cells)
+
+
+def _refuse_beyond_memory(plan: Plan, cell_bytes: int) -> None:
+    """One image's grid and its transform must fit, and cells must be counted in 32 bits."""
+    cells = math.prod(n + plan.width for n in plan.grid_shape)
+    needed, available = 2 * cells * cell_bytes, device_bytes()
+    if cells >= 2**31 or (available is not None and needed > available):
+        raise ValueError(
+            f"`image_shape` is {plan.image_shape}: its grid, {plan.grid_shape}, and the transform "
+            f"of that take {needed / 2**30:.4g} GiB, more than the memory or than 2^31 cells; "
+            "reconstruct slabs, or slices after a transform along the third axis"
+        )
 
 
 def _is_smooth(n: int) -> bool:
