@@ -70,7 +70,8 @@ def test_version(jaxrecon):
 
 
 def test_list_methods_shows_the_whole_table(jaxrecon):
-    lines = jaxrecon("recon", "--list-methods").out.splitlines()[1:]
+    printed = jaxrecon("recon", "--list-methods").out.splitlines()[1:]
+    lines = [line for line in printed if not line.startswith(" ")]  # the rest is wrapped text
     rows = [line.replace(",", "").split()[:2] for line in lines]
     assert rows == [[name, modality.upper()] for modality, name in METHODS]
     for line in lines:
