@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxrecon import core
-from jaxrecon.functionals import wavelet
-from jaxrecon.physics import ct, mri, nufft
+from jaxrecon.functionals import priors, wavelet
+from jaxrecon.physics import ct, mri, nufft, optics
 
 KEY = jax.random.key(3)
 # Relative errors of NUFFTs: loose where only exact adjointness counts, since wide kernels compile
@@ -58,6 +58,87 @@ def _nufft(real, shape, n_points, batch=(), **options):
     points = normal((n_points, len(shape)), real) * (jnp.asarray(shape, real) / 4)
     return nufft.nufft(points, shape, batch=batch, eps=EPS[jnp.dtype(real).name], **options)
 
+
+def _blur(real, shape, kernel, padding="circular", complex_values=(False, False), **options):
+    kernel = normal(kernel, real, complex_values[0])
+    return optics.blur(kernel, struct(shape, real, complex_values[1]), padding, **options)
+
+
+def _varying(real, padding, **options):
+    weights = optics.partition_of_unity((6, 5), (2, 1), dtype=jnp.dtype(real))
+    return optics.space_varying_blur(
+        normal((2, 3, 2), real), weights, struct((6, 5), real), padding, **options
+    )
+
+
+OPTICS = {
+    "blur": lambda r: _blur(r, (6, 5), (3, 4)),
+    "blur gram": lambda r: _blur(r, (5, 4), (3, 3)).gram,
+    "blur, spatial": lambda r: _blur(r, (5, 6), (3, 2), method="spatial"),
+    "blur, complex": lambda r: _blur(r, (5, 4), (2, 3), complex_values=(True, True), method="fft"),
+    "blur, complex kernel": lambda r: _blur(
+        r, (5, 4), (2, 3), complex_values=(True, False), method="fft"
+    ),
+    "blur, complex image": lambda r: _blur(r, (5, 4), (3, 3), "zero", (False, True), method="fft"),
+    "blur, volume": lambda r: _blur(r, (3, 4, 5), (3, 2, 3), "reflect", method="fft"),
+    "blur, colours": lambda r: _blur(r, (2, 5, 4), (3, 3), "symmetric", axes=(1, 2)),
+    "blur, a kernel each": lambda r: _blur(r, (2, 5, 4), (2, 3, 3), axes=(1, 2), method="fft"),
+    "blur, valid": lambda r: _blur(r, (6, 5), (3, 2), "valid", method="fft"),
+    "blur, valid, spatial": lambda r: _blur(r, (6, 5), (3, 2), "valid", (True, True)),
+    "blur, replicate": lambda r: _blur(r, (6, 5), (4, 3), "replicate", method="fft"),
+    "space-varying blur": lambda r: _varying(r, "circular", method="fft"),
+    "space-varying blur, spatial": lambda r: _varying(r, "reflect"),
+    "space-varying blur, valid": lambda r: _varying(r, "valid", method="fft"),
+    "downsample": lambda r: optics.downsample(struct((6, 8), r), 2, normal((3, 4), r)),
+    "downsample, inverse": lambda r: optics.downsample(
+        struct((6, 4), r), (3, 2), normal((3, 3), r)
+    ).shifted_inverse(0.5),
+    "downsample, uneven": lambda r: optics.downsample(
+        struct((7, 5), r, True), (3, 2), "box", "replicate", offset=0
+    ),
+    "inpaint": lambda r: optics.inpaint(normal((4, 5), r) > 0, struct((2, 4, 5), r, True)),
+    "mosaic": lambda r: optics.mosaic(struct((3, 5, 4), r)),
+    "mosaic, weights": lambda r: optics.mosaic(struct((2, 4, 5), r, True), normal((2, 4, 5), r)),
+    "hadamard": lambda r: optics.hadamard(struct((8, 4), r)),
+    "hadamard, complex": lambda r: optics.hadamard(struct((2, 4), r, True)),
+    "single pixel": lambda r: optics.single_pixel(struct((8, 4), r), 10),
+    "single pixel, split": lambda r: optics.single_pixel(
+        struct((4, 8), r), 7, "total_variation", patterns="split"
+    ),
+    "coded diffraction": lambda r: optics.coded_diffraction(normal((2, 4, 5), r, True)),
+    "transmission": lambda r: optics.transmission(
+        normal((7, 12), r, True), struct((4, 3), r, True)
+    ),
+    "transmission of a real image": lambda r: optics.transmission(
+        normal((7, 12), r, True), struct((4, 3), r)
+    ),
+    "ptychography": lambda r: optics.ptychography(
+        normal((3, 2), r, True),
+        jnp.array([[0, 0], [1, 2], [3, 1], [1, 1]]),
+        struct((6, 5), r, True),
+    ),
+    "amplitude, linearised": lambda r: optics.amplitude(
+        core.fft(struct((4, 3), r, True))
+    ).linearise(normal((4, 3), r, True))[1],
+}
+
+PRIORS = {
+    "circulant": lambda r: core.Circulant(jnp.abs(normal((4, 1), r)), struct((4, 5), r, True)),
+    "component": lambda r: core.component((struct((2, 3), r), struct((4,), r, True)), 1),
+    "symmetric gradient": lambda r: priors.symmetric_gradient(struct((3, 4), r), spacing=(0.5, 2)),
+    "symmetric gradient 3D": lambda r: priors.symmetric_gradient(struct((2, 3, 4), r, True)),
+    "symmetric gradient, two axes": lambda r: priors.symmetric_gradient(
+        struct((3, 2, 4), r), (0, 2)
+    ),
+    "tgv edges": lambda r: priors.tgv_terms(struct((3, 4), r), 1.0, 2.0)[0][1],
+    "tgv kinks": lambda r: priors.tgv_terms(struct((3, 4), r, True), 1.0, 2.0)[1][1],
+    "undecimated": lambda r: priors.undecimated_wavelet(struct((5, 4), r), "db2", levels=2),
+    "undecimated 3D": lambda r: priors.undecimated_wavelet(
+        struct((3, 2, 4), r, True), "sym2", levels=1
+    ),
+    "dct": lambda r: priors.dct(struct((5, 4), r)),
+    "dct blocks": lambda r: priors.dct(struct((6, 3, 4), r, True), (0, 2), block=(3, 4)),
+}
 
 OPERATORS = {
     "identity": lambda r: core.identity((struct((3, 4), r), struct((2,), r, True))),
@@ -113,4 +194,6 @@ OPERATORS = {
     ),
     "coil maps, two sets": lambda r: mri.coils(normal((2, 3, 4, 5), r, True), 2),
     "cartesian": lambda r: mri.cartesian(normal((4, 5), r) > 0, dtype=struct((), r, True).dtype),
+    **PRIORS,
+    **OPTICS,
 }

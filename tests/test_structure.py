@@ -267,7 +267,7 @@ def write(folder: Path, files: dict[str, str]) -> Path:
     [
         "import jaxrecon.solvers",
         "from jaxrecon import solvers",
-        "from jaxrecon.solvers._cg import cg",
+        "from jaxrecon.solvers.linear._cg import cg",
         "from ...solvers import cg",
         "from ... import solvers",
         "def late():\n    from jaxrecon import cli",

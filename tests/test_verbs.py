@@ -5,7 +5,7 @@ import jax.core
 import jax.numpy as jnp
 import pytest
 
-from jaxrecon.core import LinearOperator, operator, pair, static
+from jaxrecon.core import LinearOperator, diagonal, operator, pair, static
 from tests.verbs import DERIVATIVE_VERBS, VERBS, check_adjoint, check_store
 
 SHAPE = (4,)
@@ -49,6 +49,14 @@ class Faulty(LinearOperator):
     def gram(self):
         return 1.001 * super().gram if self.fault == "gram" else super().gram
 
+    def gram_spectrum(self):
+        return jnp.ones(()) if self.fault == "spectrum" else None
+
+    def shifted_inverse(self, shift):
+        if self.fault != "shifted inverse":
+            return None
+        return diagonal(1 / (1.001 * jnp.abs(self.weights) ** 2 + shift), self.domain)
+
 
 def _weights(dtype="complex64"):
     return jax.random.normal(jax.random.key(1), SHAPE, dtype)
@@ -70,6 +78,8 @@ FAULTS = {
     "linear": ["linear"],
     "shapes": ["shapes"],
     "gram": ["gram"],
+    "spectrum": ["closed forms"],
+    "shifted inverse": ["closed forms"],
     "jit": ["jit"],
     "vmap": ["vmap"],
 }

@@ -58,6 +58,20 @@ def check_gram(A, key):
     _equal(A.gram(x), A.H(A(x)), 10 * max(EQUAL[precision(A)], eps), "gram")
 
 
+def check_closed_forms(A, key):
+    """What A claims of its gram is true: its eigenvalues, and the inverse of gram + shift."""
+    x, _ = draws(A, key)
+    spectrum = A.gram_spectrum()
+    if spectrum is not None:
+        circulant = core.Circulant(spectrum, A.domain)
+        _equal(circulant(x), A.gram(x), 10 * EQUAL[precision(A)], "gram spectrum")
+    inverse = A.shifted_inverse(0.7)
+    if inverse is not None:
+        back = inverse(tree.add_scaled(A.gram(x), 0.7, x))
+        _equal(back, x, 30 * EQUAL[precision(A)], "shifted inverse")
+        _same_structs(back, A.domain)
+
+
 def check_jit(A, key):
     """jit with the operator as an argument equals eager."""
     x, y = draws(A, key)
@@ -199,6 +213,7 @@ VERBS = {
     "linear": check_linear,
     "shapes": check_shapes,
     "gram": check_gram,
+    "closed forms": check_closed_forms,
     "jit": check_jit,
     "vmap": check_vmap,
     "pytree": check_pytree,

@@ -3,28 +3,38 @@
 from jaxrecon.core import _tree as tree
 from jaxrecon.core._algorithm import Algorithm, NotConvergedError, Problem, Result, Status
 from jaxrecon.core._checks import PowerIteration, adjointness, linearity, materialise, norm
-from jaxrecon.core._elementary import (
+from jaxrecon.core._implicit import AdjointSolve
+from jaxrecon.core._pytree import operator, pytree, replace, static
+from jaxrecon.core._run import run
+from jaxrecon.core._store import load, save
+from jaxrecon.core.operators import (
+    Circulant,
     Identity,
+    LinearOperator,
+    Operator,
+    block_diagonal,
     centered_fft,
     centered_ifft,
+    chain,
+    component,
     crop,
     diagonal,
     fft,
     from_function,
     gradient,
     identity,
+    match_varying,
     pad,
+    pair,
+    pointwise,
+    shared_sum,
+    stack,
 )
-from jaxrecon.core._nonlinear import chain, pointwise
-from jaxrecon.core._operator import LinearOperator, Operator, block_diagonal, stack
-from jaxrecon.core._pytree import operator, pytree, replace, static
-from jaxrecon.core._rule import match_varying, pair
-from jaxrecon.core._run import AdjointSolve, run
-from jaxrecon.core._store import load, save
 
 __all__ = [
     "AdjointSolve",
     "Algorithm",
+    "Circulant",
     "Identity",
     "LinearOperator",
     "NotConvergedError",
@@ -38,6 +48,7 @@ __all__ = [
     "centered_fft",
     "centered_ifft",
     "chain",
+    "component",
     "crop",
     "diagonal",
     "fft",
@@ -57,6 +68,7 @@ __all__ = [
     "replace",
     "run",
     "save",
+    "shared_sum",
     "stack",
     "static",
     "tree",

@@ -6,6 +6,7 @@ person wants to see.
 """
 
 import abc
+import warnings
 from typing import Any
 
 import jax.core
@@ -13,18 +14,24 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
-from jaxrecon.core._operator import LinearOperator
 from jaxrecon.core._pytree import pytree
+from jaxrecon.core.operators import Operator, shared_sum
 
-RUNNING, CONVERGED, COMPLETED, NOT_CONVERGED, NOT_FINITE = range(5)
+# In the order of how bad they are: a batch reports its worst.
+RUNNING, CONVERGED, STOPPED, COMPLETED, EXPANSIVE, NOT_CONVERGED, NOT_FINITE = range(7)
 
 _ADVICE = {
     RUNNING: "still running",
     CONVERGED: "converged to the tolerance",
+    STOPPED: "stopped by the rule it was given",
     COMPLETED: "did all iterations; no tolerance was asked for",
     NOT_CONVERGED: (
-        "reached the iteration limit before the tolerance: raise `n_iter`, loosen `tol`, or "
-        "precondition and rescale the problem"
+        "reached the iteration limit before the tolerance or the stopping rule: raise `n_iter`, "
+        "loosen `tol`, or precondition and rescale the problem"
+    ),
+    EXPANSIVE: (
+        "the denoiser moves nearby images apart at the result, so that convergence is not "
+        "guaranteed: average it over symmetries, weaken it, or use one trained to be non-expansive"
     ),
     NOT_FINITE: (
         "stopped at a value that is not finite: check the data for NaN, and the step size "
@@ -43,10 +50,19 @@ class Status:
 
     code: Array
 
+    @classmethod
+    def expansive(cls) -> "Status":
+        """The warning that a plugged-in denoiser moves images apart."""
+        return cls(jnp.asarray(EXPANSIVE))
+
+    def worse(self, other: "Status") -> "Status":
+        """The worse of two."""
+        return Status(jnp.maximum(self.code, other.code))
+
     @property
     def ok(self) -> Array:
         """Whether the result is what was asked for."""
-        return (self.code == CONVERGED) | (self.code == COMPLETED)
+        return (self.code >= CONVERGED) & (self.code <= EXPANSIVE)
 
     @property
     def advice(self) -> str:
@@ -69,21 +85,25 @@ class Result:
         info: the algorithm's info, each leaf with a leading iteration axis; entries after the last
             iteration are NaN (zero for integers).
         n_iter: the number of iterations done.
+        record: what `run(record=...)` was asked to keep of every iteration, as `info` is kept.
     """
 
     value: Any
     status: Status
     info: Any
     n_iter: Array
+    record: Any = None
 
     def check(self) -> "Result":
-        """Returns itself, or raises outside jit.
+        """Returns itself, or raises outside jit; warns of an expansive denoiser.
 
         Raises:
             NotConvergedError: the run did not converge or met a value that is not finite.
         """
         if not bool(np.all(np.asarray(self.status.ok))):
             raise NotConvergedError(self.status.advice)
+        if bool(np.any(np.asarray(self.status.code) == EXPANSIVE)):
+            warnings.warn(self.status.advice, stacklevel=2)
         return self
 
 
@@ -95,7 +115,7 @@ class Problem:
     gradient, wavelet.
     """
 
-    terms: tuple[tuple[Any, LinearOperator], ...]
+    terms: tuple[tuple[Any, Operator], ...]
 
     @property
     def domain(self) -> PyTree:
@@ -103,8 +123,8 @@ class Problem:
         return self.terms[0][1].domain
 
     def __call__(self, x: PyTree) -> Array:
-        """The objective, a real scalar."""
-        values = [functional(A(x)) for functional, A in self.terms]
+        """The objective, a real scalar; of all devices that share a measurement."""
+        values = [shared_sum(functional(A(x)), x) for functional, A in self.terms]
         return jnp.sum(jnp.stack(values))
 
 
@@ -131,8 +151,19 @@ class Algorithm(abc.ABC):
     def value(self, state: Any) -> PyTree:
         """The reconstruction held by a state."""
 
-    def fixed_point(self, problem: Any, x: PyTree) -> PyTree:
-        """The momentum-free map of x to x whose fixed point is the solution.
+    def point(self, state: Any) -> PyTree:
+        """What `fixed_point` maps: the reconstruction, or with it the duals of a splitting."""
+        return self.value(state)
+
+    def solution(self, problem: Any, point: PyTree) -> PyTree:
+        """The reconstruction at a point; the point itself unless it holds more than that."""
+        del problem
+        return point
+
+    def fixed_point(self, problem: Any, point: PyTree) -> PyTree:
+        """The momentum-free map of a point to the next, whose fixed point gives the solution.
+
+        It is given the prepared problem.
 
         Raises:
             ValueError: the method has none, so it cannot be differentiated implicitly.

@@ -14,9 +14,9 @@ from jaxtyping import Array, Key, PyTree
 
 from jaxrecon.core import _tree
 from jaxrecon.core._algorithm import Algorithm, Result
-from jaxrecon.core._operator import LinearOperator
 from jaxrecon.core._pytree import pytree
 from jaxrecon.core._run import run
+from jaxrecon.core.operators._operator import LinearOperator
 
 
 def adjointness(A: LinearOperator, key: Key[Array, ""]) -> float:

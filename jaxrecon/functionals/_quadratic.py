@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from jaxrecon.core import LinearOperator, diagonal, pytree, tree
-from jaxrecon.functionals._functional import Functional
+from jaxrecon.functionals._functional import Functional, subsets, weigh
 
 
 @pytree
@@ -22,16 +22,18 @@ class LeastSquares(Functional):
     """
 
     smooth: ClassVar[bool] = True
+    fidelity: ClassVar[bool] = True
+    elementwise: ClassVar[bool] = True
 
     data: Array
     weights: Array | None = None
 
     def __call__(self, x: Array) -> Array:
         difference = x - self.data
-        return 0.5 * tree.dot(difference, _weigh(self.weights, difference))
+        return 0.5 * tree.dot(difference, weigh(self.weights, difference))
 
     def grad(self, x: Array) -> Array:
-        return _weigh(self.weights, x - self.data)
+        return weigh(self.weights, x - self.data)
 
     def prox(self, x: Array, step: Any) -> Array:
         pull = step if self.weights is None else step * self.weights
@@ -42,12 +44,10 @@ class LeastSquares(Functional):
 
     def normal(self, A: LinearOperator) -> tuple[LinearOperator, PyTree]:
         gram = A.gram if self.weights is None else A.weighted_gram(self.weights)
-        return gram, A.H(_weigh(self.weights, self.data))
+        return gram, A.H(weigh(self.weights, self.data))
 
     def subset(self, i: Any, n: int) -> "LeastSquares":
-        """Every n-th entry of the leading axis, from i on; i may be traced."""
-        weights = None if self.weights is None else _every(self.weights, i, n)
-        return LeastSquares(_every(self.data, i, n), weights)
+        return LeastSquares(*subsets(i, n, self.data, self.weights))
 
 
 @pytree
@@ -55,6 +55,7 @@ class SquaredL2(Functional):
     """½ w ‖x‖², Tikhonov's regulariser with any operator in front."""
 
     smooth: ClassVar[bool] = True
+    elementwise: ClassVar[bool] = True
 
     weight: Any = 1.0
 
@@ -72,13 +73,3 @@ class SquaredL2(Functional):
 
     def normal(self, A: LinearOperator) -> tuple[LinearOperator, PyTree]:
         return self.weight * A.gram, tree.zeros(A.domain)
-
-
-def _weigh(weights: Array | None, x: Array) -> Array:
-    return x if weights is None else weights * x
-
-
-def _every(x: Array, i: Any, n: int) -> Array:
-    if x.shape[0] % n:
-        raise ValueError(f"`n` is {n}, which does not divide the {x.shape[0]} rows of the data")
-    return x.reshape(-1, n, *x.shape[1:])[:, i]

@@ -17,7 +17,7 @@ from jaxrecon.core import (
     run,
 )
 from jaxrecon.functionals import L1, LeastSquares
-from jaxrecon.solvers import FISTA, PDHG, ConjugateGradient, ProximalGradient
+from jaxrecon.solvers import FISTA, ConjugateGradient, ProximalGradient
 
 N_DATA, N_IMAGE = 9, 5
 
@@ -138,6 +138,53 @@ def test_vmap_stops_each_problem_by_itself(arrays):
     np.testing.assert_allclose(together.value, jnp.stack([r.value for r in alone]), rtol=1e-12)
 
 
+@pytest.mark.parametrize("gradient", ["none", "unrolled", "implicit"])
+def test_a_rule_stops_the_run(arrays, gradient):
+    x0 = jnp.zeros(N_IMAGE, arrays[0].dtype)
+    rule = lambda problem, x, info: problem(x) < 3.65  # noqa: E731
+    objective = lambda problem, x: problem(x)  # noqa: E731
+    options = {"n_iter": 50, "stop": rule, "record": objective, "gradient": gradient}
+    result = run(ProximalGradient(), lasso(*arrays), x0, **options).check()
+    n = int(result.n_iter)
+    assert 1 < n < 50
+    assert result.record[n - 1] < 3.65 <= result.record[n - 2]
+    assert jnp.all(jnp.isnan(result.record[n:]))
+    assert "rule" in result.status.advice
+    never = run(FISTA(), lasso(*arrays), x0, n_iter=3, stop=lambda problem, x, info: False)
+    assert "stopping rule" in never.status.advice
+
+
+def test_a_rule_may_carry_data(arrays):
+    """Another level stops elsewhere without another trace."""
+    traces = 0
+
+    @pytree
+    class Below:
+        level: jax.Array
+
+        def __call__(self, problem, x, info):
+            nonlocal traces
+            traces += 1
+            return problem(x) < self.level
+
+    x0 = jnp.zeros(N_IMAGE, arrays[0].dtype)
+    go = lambda level: run(FISTA(), lasso(*arrays), x0, n_iter=50, stop=Below(level))  # noqa: E731
+    loose = go(jnp.asarray(3.7)).n_iter
+    before = traces
+    assert go(jnp.asarray(3.65)).n_iter > loose
+    assert traces == before
+
+
+def test_steps_written_out_give_the_same(arrays):
+    x0 = jnp.zeros(N_IMAGE, arrays[0].dtype)
+    values = [
+        run(FISTA(), lasso(*arrays), x0, n_iter=6, gradient="unrolled", unroll=u).value
+        for u in (1, 3, "auto")
+    ]
+    np.testing.assert_allclose(values[1], values[0], rtol=1e-12)
+    np.testing.assert_allclose(values[2], values[0], rtol=1e-12)
+
+
 def test_inputs_are_sliced_per_iteration(arrays):
     x0 = jnp.zeros(N_IMAGE, arrays[0].dtype)
     steps = jnp.array([0.01, 0.02, 0.03])
@@ -152,6 +199,17 @@ def test_progress_reports_every_step(arrays):
     run(FISTA(), lasso(*arrays), x0, n_iter=4, progress=report)
     jax.effects_barrier()
     assert sorted(seen) == [0, 1, 2, 3]
+
+
+def test_progress_bar(arrays, capfd):
+    x0 = jnp.zeros(N_IMAGE, arrays[0].dtype)
+    go = lambda: run(FISTA(), lasso(*arrays), x0, n_iter=40, tol=1e-3, progress=True)  # noqa: E731
+    n = int(jax.jit(go)().n_iter)
+    jax.effects_barrier()
+    assert f"{n}/40 residual" in capfd.readouterr().err
+    go()
+    jax.effects_barrier()
+    assert f"{n}/40 residual" in capfd.readouterr().err, "the bar does not start again"
 
 
 def test_hyperparameters_are_data(arrays):
@@ -170,12 +228,26 @@ def test_hyperparameters_are_data(arrays):
     assert not jnp.allclose(a, b)
 
 
+@pytree
+class Idle(Algorithm):
+    """Stays where it is, and has no fixed-point map."""
+
+    def init(self, problem, x0, *, key=None):
+        return x0
+
+    def step(self, problem, state, inputs):
+        return state, _Info(jnp.ones(()))
+
+    def value(self, state):
+        return state
+
+
 def test_no_fixed_point_is_said_by_name(arrays):
-    x0 = jnp.zeros(N_IMAGE, arrays[0].dtype)
-    loss = lambda y: jnp.sum(  # noqa: E731
-        jnp.abs(run(PDHG(), lasso(arrays[0], y, 1.0), x0, n_iter=5, gradient="implicit").value)
-    )
-    with pytest.raises(ValueError, match=r"PDHG.*momentum-free"):
+    def loss(y):
+        problem = lasso(arrays[0], y, 1.0)
+        return jnp.sum(jnp.abs(run(Idle(), problem, n_iter=5, gradient="implicit").value))
+
+    with pytest.raises(ValueError, match=r"Idle.*momentum-free"):
         jax.grad(loss)(arrays[1])
 
 
@@ -184,6 +256,7 @@ def test_no_fixed_point_is_said_by_name(arrays):
     [
         ({"n_iter": 0}, "n_iter"),
         ({"n_iter": 3, "gradient": "magic"}, "gradient"),
+        ({"n_iter": 3, "gradient": "unrolled", "unroll": "all"}, "unroll"),
         ({"n_iter": 3, "inputs": {"step": jnp.ones(2)}}, "inputs"),
     ],
 )

@@ -12,7 +12,7 @@ README = (ROOT / "README.md").read_text()
 SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
-@pytest.mark.parametrize("code", SNIPPETS, ids=["ct", "mri", "spiral"])
+@pytest.mark.parametrize("code", SNIPPETS, ids=["ct", "mri", "spiral", "deblurring"])
 def test_snippets_reconstruct(code):
     names = {}
     exec(compile(code, "README.md", "exec"), names)
@@ -25,6 +25,11 @@ def test_snippets_reconstruct(code):
         assert names["loss"] < 0.02 * jnp.sum(jnp.abs(names["image"]) ** 2)
         step = 0.01 * names["loss"] / jnp.sum(names["slope"] ** 2)
         assert names["error"](names["spiral"] - step * names["slope"]) < names["loss"]
+    elif "restored" in names:
+        error = lambda x: jnp.sum((x - names["sharp"]) ** 2) / jnp.sum(names["sharp"] ** 2)  # noqa: E731
+        assert error(names["restored"]) < 0.5 * error(names["y"])
+        assert error(names["iterated"]) < 0.75 * error(names["y"])
+        assert names["best"].losses[-1] < names["best"].losses[0]
     else:
         truth, estimate = jnp.abs(names["image"]), jnp.abs(names["estimate"])
         assert jnp.linalg.norm(estimate - truth) / jnp.linalg.norm(truth) < 0.1

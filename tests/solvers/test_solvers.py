@@ -36,7 +36,7 @@ def system(request, x64):
 SOLVERS = {
     "proximal gradient": ProximalGradient(),
     "fista": FISTA(),
-    "fista without restart": FISTA(restart=False),
+    "fista without restart": FISTA(restart=None),
     "pdhg": PDHG(),
     "pdhg, not adaptive": PDHG(adaptive=False),
 }

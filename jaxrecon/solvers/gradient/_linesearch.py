@@ -1,0 +1,94 @@
+"""Step sizes from the objective itself: backtracking on the quadratic upper bound.
+
+A step x⁺ = prox_{tg}(z − t∇F(z)) is long enough to be safe if
+
+    F(x⁺) ≤ F(z) + Re⟨∇F(z), x⁺ − z⟩ + ‖x⁺ − z‖² / 2t                                      (1)
+
+(Beck and Teboulle, SIAM J. Imaging Sci. 2, 2009). Without g this is Armijo's condition with
+constant ½. Once both sides differ by less than rounding allows to see, (1) decides nothing: then a
+step is accepted if it is no longer than the last one.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PyTree
+
+from jaxrecon.core import pytree, static, tree
+from jaxrecon.solvers.gradient._smooth import Composite, recalled, value_and_gradient
+
+_ROUNDINGS = 100  # how many units of rounding in F a difference must exceed to count
+
+
+@pytree
+class Backtracking:
+    """Tries a step, the last one, and shorter ones until condition (1) of the module holds.
+
+    The step sizes are found under stop_gradient. Since they come from a discrete set, an unrolled
+    derivative is still exact wherever it exists.
+
+    Args:
+        shrink: factor from one trial to the next, below 1.
+        growth: factor by which a method may start beyond its last step, 1 for steps that only
+            shrink.
+        n_trials: trials at most in one step of the method.
+    """
+
+    shrink: Any = 0.5
+    growth: Any = 1.5
+    n_trials: int = static(default=40)
+
+    def search(
+        self, problem: Composite, z: PyTree, trial: Array, last: Array
+    ) -> tuple[PyTree, Array]:
+        """The proximal gradient step from z, and its size.
+
+        Args:
+            problem: F and g.
+            z: where the gradient is taken.
+            trial: the size to begin with.
+            last: the last accepted size.
+        """
+        fixed = jax.lax.stop_gradient((problem, z, trial, last, self.shrink))
+        step, new = _search(self.n_trials, *fixed)
+        return recalled(proximal_step, new, problem, z, step), step
+
+
+def proximal_step(problem: Composite, z: PyTree, step: Array) -> PyTree:
+    """prox_{tg}(z − t ∇F(z))."""
+    return _proximal_step(problem, z, value_and_gradient(problem.terms, z)[1], step)
+
+
+def rounding_of(value: Array) -> Array:
+    """How small a difference of objectives near `value` still means something."""
+    return _ROUNDINGS * jnp.finfo(value.dtype).eps * jnp.abs(value)
+
+
+def _proximal_step(problem: Composite, z: PyTree, gradient: PyTree, step: Array) -> PyTree:
+    moved = tree.add_scaled(z, -step, gradient)
+    return moved if problem.rough is None else problem.rough.prox(moved, step)
+
+
+def _search(n_trials: int, problem: Composite, z: PyTree, trial: Array, last: Array, shrink: Any):
+    value, gradient = value_and_gradient(problem.terms, z)
+    noise = rounding_of(value)
+
+    def attempt(step):
+        new = _proximal_step(problem, z, gradient, step)
+        move = tree.sub(new, z)
+        allowed = tree.sum_of_squares(move) / (2 * step)
+        excess = value_and_gradient(problem.terms, new)[0] - value - tree.dot(gradient, move)
+        safe = jnp.where(allowed > noise, excess <= allowed, step <= last)
+        return new, safe
+
+    def body(carry):
+        i, step, *_ = carry
+        shorter = (shrink * step).astype(step.dtype)
+        # The last step is always tried, else those that rounding decides would shrink to nothing.
+        step = jnp.where(step > last, jnp.maximum(shorter, last), shorter)
+        return (i + 1, step, *attempt(step))
+
+    going = lambda c: ~c[3] & (c[0] < n_trials)  # noqa: E731
+    _, step, new, _ = jax.lax.while_loop(going, body, (1, trial, *attempt(trial)))
+    return step, new

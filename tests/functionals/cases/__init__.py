@@ -1,0 +1,1 @@
+"""The functionals under test, each with what is known of it."""
