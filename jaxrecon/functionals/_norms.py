@@ -60,6 +60,13 @@ class L1(Functional):
     def prox(self, x: Array, step: Any) -> Array:
         return soft_threshold(x, step * self.weight)
 
+    def conjugate_prox(self, x: Array, step: Any) -> Array:
+        """The projection onto |x| ≤ w, whatever the step."""
+        del step
+        if jnp.iscomplexobj(x):
+            return x * _clipping(magnitude(x), self.weight)
+        return jnp.clip(x, -self.weight, self.weight)
+
 
 @pytree
 class L2(Functional):
@@ -100,6 +107,11 @@ class L21(Functional):
 
     def prox(self, x: Array, step: Any) -> Array:
         return x * _shrinkage(_length(x, self.axis), step * self.weight)
+
+    def conjugate_prox(self, x: Array, step: Any) -> Array:
+        """The projection of every group onto ‖x‖ ≤ w, whatever the step."""
+        del step
+        return x * _clipping(_length(x, self.axis), self.weight)
 
 
 @pytree
@@ -253,6 +265,11 @@ def slack(x: Array) -> float:
 def _shrinkage(length: Array, threshold: Any) -> Array:
     positive = length > threshold
     return jnp.where(positive, 1 - threshold / jnp.where(positive, length, 1), 0)
+
+
+def _clipping(length: Array, limit: Any) -> Array:
+    longer = length > limit
+    return jnp.where(longer, limit / jnp.where(longer, length, 1), 1)
 
 
 def _length(x: Array, axis: int | tuple[int, ...]) -> Array:

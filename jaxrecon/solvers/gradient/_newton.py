@@ -134,6 +134,7 @@ class GaussNewton(Algorithm):
 @pytree
 class LevenbergMarquardt(Algorithm):
     """Gauss-Newton with adaptive damping: descends from anywhere; equation (2).
+
     Args:
         damping: the first α, relative to the largest eigenvalue of H at the start.
         n_inner: conjugate gradient iterations of one step, at most.

@@ -7,6 +7,7 @@ different units stand side by side.
 """
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,8 +15,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
-from jaxrecon.core import Identity, LinearOperator, Problem, norm, shared_sum, tree
-from jaxrecon.core.operators._operator import Scaled
+from jaxrecon.core import Identity, LinearOperator, Problem, norm, operator, shared_sum, tree
+from jaxrecon.core.operators._elementary import Gradient
+from jaxrecon.core.operators._operator import Adjoint, Composition, Scaled
+from jaxrecon.functionals._algebra import Scaled as ScaledFunctional
+from jaxrecon.functionals._quadratic import LeastSquares
+from jaxrecon.solvers.gradient._grams import is_fast
 
 Term = tuple[Any, Any]
 
@@ -86,11 +91,69 @@ def _has_curvature(term: Term) -> bool:
 def block_norm(A: LinearOperator, n_iter: int = 50) -> Array:
     """‖A‖, with a margin where it is not known, 1 for zero; no gradient flows through it."""
     A = jax.lax.stop_gradient(A)
-    factor = multiple_of_identity(A)
-    if factor is not None:
-        return jnp.sqrt(jnp.asarray(factor, real_dtype(A.domain)))
+    known = _known_norm(A)
+    if known is not None:
+        return jnp.asarray(known, real_dtype(A.domain))
     estimate = norm(A, jax.random.key(0), n_iter=n_iter, tol=1e-3).value
     return jax.lax.stop_gradient(_MARGIN * jnp.where(estimate > 0, estimate, 1))
+
+
+def _known_norm(A: LinearOperator) -> Any | None:
+    """‖A‖ where it has a closed form; the differences' eigenvalues are those of the cosines."""
+    factor, spectrum = multiple_of_identity(A), A.gram_spectrum()
+    if factor is not None:
+        return jnp.sqrt(factor)
+    if spectrum is not None:
+        largest = jnp.sqrt(jnp.max(spectrum))
+        return jnp.where(largest > 0, largest, 1)
+    if isinstance(A, Gradient):
+        lengths = zip((A.struct.shape[a] for a in A.axes), A.spacing, strict=True)
+        squares = sum((2 * math.cos(math.pi / (2 * n)) / h) ** 2 for n, h in lengths)
+        return math.sqrt(squares) or 1.0
+    return A.size if isinstance(A, ThroughGram) else None
+
+
+@operator
+class ThroughGram(LinearOperator):
+    """A block in which A and Aᴴ only ever meet as G = AᴴA: x ↦ Gx/‖A‖ with ‖A‖·1 for an adjoint.
+
+    The pair is no operator and its adjoint. Its dual variable is Aᴴy/‖A‖, which obeys the same
+    recursion as y where fᵢ* has a linear proximal map, so that a gram replaces A and Aᴴ.
+    """
+
+    gram_operator: LinearOperator
+    size: Array
+
+    @property
+    def domain(self) -> PyTree:
+        return self.gram_operator.domain
+
+    @property
+    def range(self) -> PyTree:
+        return self.gram_operator.domain
+
+    def forward(self, x: PyTree) -> PyTree:
+        return tree.scale(1 / self.size, self.gram_operator.forward(x))
+
+    def adjoint(self, y: PyTree) -> PyTree:
+        return tree.scale(self.size, y)
+
+    @property
+    def gram(self) -> LinearOperator:
+        return Composition(Adjoint(self), self)
+
+
+def through_gram(functional: Any, A: Any) -> Term:
+    """The same term for a primal-dual method, through a fast gram if an unweighted fit has one."""
+    fit = functional.inner if isinstance(functional, ScaledFunctional) else functional
+    if not isinstance(fit, LeastSquares) or fit.weights is not None or isinstance(A, Identity):
+        return functional, A
+    if not isinstance(A, LinearOperator) or not is_fast(A.gram):
+        return functional, A
+    size = block_norm(A)
+    data = LeastSquares(tree.scale(1 / size, A.H(fit.data)))
+    scaled = isinstance(functional, ScaledFunctional)
+    return (functional.factor * data if scaled else data), ThroughGram(A.gram, size)
 
 
 def sum_of_adjoints(operators: Sequence[LinearOperator], y: Sequence[PyTree]) -> PyTree:

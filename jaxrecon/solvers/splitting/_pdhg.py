@@ -18,6 +18,7 @@ Pock instead, θ = 1/√(1 + 2γτ) and τ⁺ = θτ, σ⁺ = σ/θ, whose squar
 costs one forward and one adjoint of every operator: A x and Aᴴ y are carried.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -36,6 +37,7 @@ from jaxrecon.solvers.splitting._blocks import (
     rebalanced,
     relative,
     sum_of_adjoints,
+    through_gram,
     weighted_squares,
 )
 
@@ -49,8 +51,17 @@ class Scales(NamedTuple):
     size: Array
 
 
+class Checked(NamedTuple):
+    """When and what was found last: steps done, residuals, and by which the balance follows."""
+
+    count: Array
+    residuals: tuple[Array, Array]
+    lead: tuple[Array, Array]
+    size: Array
+
+
 class PdhgState(NamedTuple):
-    """Relaxed x, Ax, y, Σ Aᴴy; the proximal point x̃; scales; balance and its adaptivity."""
+    """Relaxed x, Ax, y, Σ Aᴴy; the proximal point x̃; scales; balance, its adaptivity; residuals."""
 
     x: Any
     Ax: tuple
@@ -60,6 +71,7 @@ class PdhgState(NamedTuple):
     scales: Scales
     balance: Array
     adaptivity: Array
+    checked: Checked
 
 
 class PdhgInfo(NamedTuple):
@@ -80,13 +92,16 @@ class PDHG(Algorithm):
 
     Args:
         balance: initial σ/τ.
-        relaxation: ρ in (0, 2); by default 1.9, and 1 for the accelerated variants.
+        steps: (τ, (σ₁, ...)) to keep, one σ for each dualised term; found and adapted if None.
         primal_convexity: γ of g for acceleration.
         dual_convexity: γ of every fᵢ*, the inverse Lipschitz constant of ∇fᵢ; give one of both.
-        adaptive: let the balance follow the residuals, where no convexity is given.
+        relaxation: ρ in (0, 2); by default 1.9, and 1 for the accelerated variants.
+        adaptive: let the balance follow the residuals, where neither steps nor convexity are given.
         diagonal: diagonal scalings. The row sums of |Aᵢ| are taken from Aᵢ(1), exact for entries
             ≥ 0 as projectors have them, and known for gradients; a scaling by other sums still
             converges. g and the fᵢ need proximal maps for arrays of steps.
+        check_every: iterations from one look at the residuals to the next. They cost about a
+            quarter of a cheap step; between looks the info repeats the last ones.
 
     Example:
         >>> from jaxrecon.core import gradient, identity, run
@@ -98,22 +113,36 @@ class PDHG(Algorithm):
     """
 
     balance: Any = 1.0
-    relaxation: Any = None
+    steps: Any = None
     primal_convexity: Any = None
     dual_convexity: Any = None
+    relaxation: float | None = static(default=None)
     adaptive: bool = static(default=True)
     diagonal: bool = static(default=False)
+    check_every: int = static(default=1)
+
+    def prepare(self, problem: Problem) -> Problem:
+        """Unweighted fits through their grams, where those are faster."""
+        if self.diagonal:
+            return problem
+        return Problem(tuple(through_gram(f, A) for f, A in problem.terms))
 
     def init(self, problem: Problem, x0: PyTree, *, key: Key[Array, ""] | None = None) -> PdhgState:
         del key
+        problem = self.prepare(problem)
         _, blocks = primal_and_blocks(problem.terms)
         Ax = tuple(A.forward(x0) for _, A in blocks)
         y = jax.tree.map(jnp.zeros_like, Ax)
         real = real_dtype(x0)
         scalars = jnp.asarray(self.balance, real), jnp.asarray(1.0, real)
         AHy = jax.tree.map(jnp.zeros_like, x0)
-        scales = scales_of(blocks, x0, diagonal_scalings=self.diagonal)
-        return PdhgState(x0, Ax, y, AHy, x0, scales, *scalars)
+        if self.steps is not None:
+            scales = _given_scales(self.steps, blocks, x0)
+        else:
+            scales = scales_of(blocks, x0, diagonal_scalings=self.diagonal)
+        one = jnp.ones((), real)
+        checked = Checked(jnp.zeros((), jnp.int32), (one, one), (one, one), scales.size)
+        return PdhgState(x0, Ax, y, AHy, x0, scales, *scalars, checked)
 
     def step(self, problem: Problem, state: PdhgState, inputs: Any) -> tuple[PdhgState, PdhgInfo]:
         del inputs
@@ -130,18 +159,13 @@ class PDHG(Algorithm):
         AHy = sum_of_adjoints(operators, y)
 
         moved = (x, Ax, y, AHy)
-        residuals = residuals_of(state, moved, tau, sigmas, theta)
-        now = weighted_squares(squared_norms(state.scales), y, x)
-        size = jnp.maximum(state.scales.size, now)
-        scales = state.scales._replace(size=size)
-        lead = residuals[0] * geometric_yardstick(now, size), residuals[1]
-        balance, adaptivity = self._rebalanced(balance, state.adaptivity, *lead)
+        checked = self._checked(state, lambda: _assess(state, moved, tau, sigmas, theta))
+        balance, adaptivity = self._rebalanced(balance, state.adaptivity, checked)
         before = state.x, state.Ax, state.y, state.AHy
-        relaxed = mixed(before, moved, self._relaxation())
-        new = PdhgState(
-            relaxed[0], relaxed[1], relaxed[2], relaxed[3], x, scales, balance, adaptivity
-        )
-        return new, PdhgInfo(jnp.maximum(*residuals), *residuals, state.balance)
+        relaxed = moved if self._relaxation() == 1 else mixed(before, moved, self._relaxation())
+        scales = state.scales._replace(size=checked.size)
+        new = PdhgState(*relaxed, x, scales, balance, adaptivity, checked)
+        return new, PdhgInfo(jnp.maximum(*checked.residuals), *checked.residuals, state.balance)
 
     def value(self, state: PdhgState) -> PyTree:
         return state.proximal
@@ -165,7 +189,7 @@ class PDHG(Algorithm):
         del problem
         return point[0]
 
-    def _relaxation(self) -> Any:
+    def _relaxation(self) -> float:
         plain = self.primal_convexity is None and self.dual_convexity is None
         return (1.9 if plain else 1.0) if self.relaxation is None else self.relaxation
 
@@ -179,12 +203,29 @@ class PDHG(Algorithm):
             return theta, (balance * theta**2).astype(balance.dtype)
         return 1.0, balance
 
-    def _rebalanced(self, balance, adaptivity, primal, dual) -> tuple[Array, Array]:
+    def _checked(self, state: PdhgState, assess: Callable[[], Checked]) -> Checked:
+        if self.check_every == 1:
+            return assess()
+        last = state.checked
+        waited = last._replace(count=last.count + 1, lead=(last.lead[0], last.lead[0]))
+        return jax.lax.cond(last.count % self.check_every == 0, assess, lambda: waited)
+
+    def _rebalanced(self, balance: Array, adaptivity: Array, checked: Checked):
         """The next σ/τ: smaller (longer primal steps) while the primal residual leads."""
-        fixed = self.primal_convexity is not None or self.dual_convexity is not None
-        if fixed or not self.adaptive:
+        given = (self.primal_convexity, self.dual_convexity, self.steps)
+        if any(g is not None for g in given) or not self.adaptive:
             return balance, adaptivity
+        primal, dual = checked.lead
         return rebalanced(balance, adaptivity, dual, primal, limit=1.5)
+
+
+def _assess(state: PdhgState, moved: tuple, tau: Any, sigmas: tuple, theta: Any) -> Checked:
+    """Residuals of a step; the balance follows them in the geometric yardstick."""
+    residuals = residuals_of(state, moved, tau, sigmas, theta)
+    now = weighted_squares(squared_norms(state.scales), moved[2], moved[0])
+    size = jnp.maximum(state.scales.size, now)
+    lead = residuals[0] * geometric_yardstick(now, size), residuals[1]
+    return Checked(state.checked.count + 1, residuals, lead, size)
 
 
 def scales_of(blocks: tuple[Term, ...], x0: PyTree, *, diagonal_scalings: bool = False) -> Scales:
@@ -199,11 +240,27 @@ def scales_of(blocks: tuple[Term, ...], x0: PyTree, *, diagonal_scalings: bool =
     together = jnp.ones(())
     if len(scaled) > 1 or diagonal_scalings:
         together = jnp.minimum(block_norm(stack(scaled)), len(scaled) ** 0.5)
-    size = jnp.zeros((), real_dtype(x0))
-    for f, A in blocks:
-        size = size + tree.sum_of_squares(f.normal(A)[1]) if is_quadratic((f, A)) else size
+    size = _data_size(blocks, real_dtype(x0))
     T, S = jax.tree.map(lambda s: (s / together).astype(size.dtype), (T, S))
     return jax.lax.stop_gradient(Scales(T, S, norms, size))
+
+
+def _given_scales(steps: tuple, blocks: tuple[Term, ...], x0: PyTree) -> Scales:
+    """Steps as they are at balance 1, with ‖Aᵢ‖ ≈ 1/√(τσᵢ) to measure residuals by."""
+    real = real_dtype(x0)
+    tau, sigmas = jax.tree.map(lambda s: jnp.asarray(s, real), steps)
+    if len(sigmas) != len(blocks):
+        raise ValueError(f"`steps` has {len(sigmas)} dual steps for {len(blocks)} dualised terms")
+    norms = tuple(1 / jnp.sqrt(tau * sigma) for sigma in sigmas)
+    return jax.lax.stop_gradient(Scales(tau, tuple(sigmas), norms, _data_size(blocks, real)))
+
+
+def _data_size(blocks: tuple[Term, ...], real: Any) -> Array:
+    """Σ ‖Aᴴ(data)‖² of the quadratic terms."""
+    size = jnp.zeros((), real)
+    for f, A in blocks:
+        size = size + tree.sum_of_squares(f.normal(A)[1]) if is_quadratic((f, A)) else size
+    return size
 
 
 def steps_of(scales: Scales, balance: Array) -> tuple[Any, tuple]:
