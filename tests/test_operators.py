@@ -6,10 +6,13 @@ import pytest
 from tests.registry import OPERATORS
 from tests.verbs import DERIVATIVE_VERBS, VERBS, check_store
 
+# What rounding and dtypes may break; the others do not know the precision.
+SINGLE_VERBS = ["adjoint", "dense transpose", "shapes", "gram", "closed forms"]
+
 pytestmark = pytest.mark.parametrize("name", OPERATORS)
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", SINGLE_VERBS)
 def test_float32(name, verb, key):
     VERBS[verb](OPERATORS[name]("float32"), key)
 

@@ -18,6 +18,7 @@ from jaxrecon.core._algorithm import (
     Result,
     Status,
 )
+from jaxrecon.core._progress import Bar
 from jaxrecon.core._pytree import pytree
 from jaxrecon.core.operators import match_varying
 
@@ -82,7 +83,7 @@ def iterated(
     carry = jax.tree.map(_like_output, carry, jax.eval_shape(body, carry))
     going = lambda c: (c[0] < n_iter) & (c[1] == RUNNING)  # noqa: E731
     i, code, state, (info, record) = jax.lax.while_loop(going, body, carry)
-    if hasattr(progress, "finish"):
+    if isinstance(progress, Bar):
         jax.debug.callback(progress.finish, i)
     result = Result(algorithm.value(state), Status(watch.ended(code)), info, i, record)
     return result, algorithm.point(state)

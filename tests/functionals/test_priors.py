@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import pywt
 
-from jaxrecon.core import gradient, identity, materialise, replace, tree
+from jaxrecon.core import component, gradient, identity, materialise, replace, tree
 from jaxrecon.functionals import priors as P
 from tests.functionals.draws import normal, positive
 

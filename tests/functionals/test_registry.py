@@ -6,19 +6,13 @@ from tests.functionals.registry import CASES, parameters
 from tests.functionals.verbs import SLOW_VERBS, VERBS, check_precision, has_prox
 
 
+@pytest.mark.parametrize("verb", [*VERBS, *SLOW_VERBS])
 @pytest.mark.parametrize(("case", "dtype"), parameters("float64", "complex128"))
-@pytest.mark.parametrize("verb", VERBS)
 def test_verb(verb, case, dtype, x64):
-    VERBS[verb](case.make(dtype), case, dtype)
+    (VERBS | SLOW_VERBS)[verb](case.make(dtype), case, dtype)
 
 
-@pytest.mark.parametrize(("case", "dtype"), parameters("float64", "complex128", both=False))
-@pytest.mark.parametrize("verb", SLOW_VERBS)
-def test_slow_verb(verb, case, dtype, x64):
-    SLOW_VERBS[verb](case.make(dtype), case, dtype)
-
-
-@pytest.mark.parametrize(("case", "dtype"), parameters("float32", "complex64", both=False))
+@pytest.mark.parametrize(("case", "dtype"), parameters("float32", "complex64"))
 def test_precision_is_kept(case, dtype, x64):
     check_precision(case.make(dtype), case, dtype)
 

@@ -179,11 +179,6 @@ def relative(squares: Array, size: Array) -> Array:
     return tree.safe_sqrt(squares / jnp.where(size > 0, size, 1))
 
 
-def relative_change(new: PyTree, old: PyTree) -> Array:
-    """‖new − old‖ / ‖new‖, zero for two zeros."""
-    return relative(tree.sum_of_squares(tree.sub(new, old)), tree.sum_of_squares(new))
-
-
 def rebalanced(
     value: Array, adaptivity: Array, leading: Array, trailing: Array, *, limit: float
 ) -> tuple[Array, Array]:

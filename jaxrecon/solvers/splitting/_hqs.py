@@ -15,8 +15,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
 from jaxrecon.core import Algorithm, LinearOperator, pytree, static
+from jaxrecon.solvers.gradient._smooth import relative_change
 from jaxrecon.solvers.splitting._admm import Splitting, penalty_of, splitting
-from jaxrecon.solvers.splitting._blocks import domain_term, real_dtype, relative_change
+from jaxrecon.solvers.splitting._blocks import domain_term, real_dtype
 from jaxrecon.solvers.splitting._data_step import pull_of
 
 

@@ -161,10 +161,12 @@ class PDHG(Algorithm):
         moved = (x, Ax, y, AHy)
         checked = self._checked(state, lambda: _assess(state, moved, tau, sigmas, theta))
         balance, adaptivity = self._rebalanced(balance, state.adaptivity, checked)
-        before = state.x, state.Ax, state.y, state.AHy
-        relaxed = moved if self._relaxation() == 1 else mixed(before, moved, self._relaxation())
+        if self._relaxation() != 1:
+            before = state.x, state.Ax, state.y, state.AHy
+            moved = mixed(before, moved, self._relaxation())
         scales = state.scales._replace(size=checked.size)
-        new = PdhgState(*relaxed, x, scales, balance, adaptivity, checked)
+        steps = (scales, balance, adaptivity, checked)
+        new = PdhgState(moved[0], moved[1], moved[2], moved[3], x, *steps)
         return new, PdhgInfo(jnp.maximum(*checked.residuals), *checked.residuals, state.balance)
 
     def value(self, state: PdhgState) -> PyTree:

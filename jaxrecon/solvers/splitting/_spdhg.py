@@ -18,12 +18,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
 from jaxrecon.core import Algorithm, LinearOperator, Problem, pytree, static, tree
+from jaxrecon.solvers.gradient._smooth import relative_change
 from jaxrecon.solvers.splitting._blocks import (
     Term,
     block_norm,
     primal_and_blocks,
     real_dtype,
-    relative_change,
     sum_of_adjoints,
 )
 from jaxrecon.solvers.splitting._pdhg import descend, dual_steps, proximal
