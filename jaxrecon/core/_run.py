@@ -43,7 +43,7 @@ def run(
     remat: bool = True,
     unroll: int | Literal["auto"] = 1,
     adjoint_solve: AdjointSolve | None = None,
-    progress: Callable[[Any, Any], None] | bool = False,
+    progress: Callable[[Any, Any], None] | bool | None = None,
 ) -> Result:
     """Runs an algorithm on a problem.
 

@@ -93,7 +93,7 @@ def _rows(head: list[str], rows: list[list[str]]) -> list[str]:
 
 def _rank(method: str) -> tuple[int, str]:
     """The direct ones first, then as the methods are listed."""
-    from _quality_methods import REGULARISED
+    from _quality.methods import REGULARISED
 
     listed = method in REGULARISED
     return (1 + list(REGULARISED).index(method) if listed else 0, method)
@@ -107,7 +107,7 @@ def picture(path: Path, found: list[tuple[dict, Path]]) -> None:
         with np.load(file) as arrays:
             images[record["method"]], truth = arrays["image"], arrays["truth"]
     figure = viz.comparison(truth, images, title=found[0][0]["title"], max_columns=6)
-    viz.save(figure, path, dpi=110)
+    viz.save(figure, path, dpi=80)
 
 
 def replace_file(path: Path, fill: Callable[[BinaryIO], Any]) -> None:
