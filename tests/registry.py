@@ -125,7 +125,9 @@ OPTICS = {
 PRIORS = {
     "circulant": lambda r: core.Circulant(jnp.abs(normal((4, 1), r)), struct((4, 5), r, True)),
     "component": lambda r: core.component((struct((2, 3), r), struct((4,), r, True)), 1),
-    "symmetric gradient": lambda r: priors.symmetric_gradient(struct((3, 4), r), spacing=(0.5, 2)),
+    "symmetric gradient": lambda r: priors.symmetric_gradient(
+        struct((3, 4), r), spacing=(0.5, 2.0)
+    ),
     "symmetric gradient 3D": lambda r: priors.symmetric_gradient(struct((2, 3, 4), r, True)),
     "symmetric gradient, two axes": lambda r: priors.symmetric_gradient(
         struct((3, 2, 4), r), (0, 2)
