@@ -51,17 +51,18 @@ class Scales(NamedTuple):
     size: Array
 
 
-class Checked(NamedTuple):
-    """When and what was found last: steps done, residuals, and by which the balance follows."""
+class Look(NamedTuple):
+    """What a look at a step finds: residuals, those the balance follows, and the size of duals."""
 
-    count: Array
     residuals: tuple[Array, Array]
     lead: tuple[Array, Array]
     size: Array
 
 
 class PdhgState(NamedTuple):
-    """Relaxed x, Ax, y, Σ Aᴴy; the proximal point x̃; scales; balance, its adaptivity; residuals."""
+    """Relaxed x, Ax, y, Σ Aᴴy; the proximal point x̃; scales; balance and its adaptivity; how many
+    steps were done, and the residuals of the last look.
+    """
 
     x: Any
     Ax: tuple
@@ -71,7 +72,8 @@ class PdhgState(NamedTuple):
     scales: Scales
     balance: Array
     adaptivity: Array
-    checked: Checked
+    count: Array
+    residuals: tuple[Array, Array]
 
 
 class PdhgInfo(NamedTuple):
@@ -101,7 +103,7 @@ class PDHG(Algorithm):
             ≥ 0 as projectors have them, and known for gradients; a scaling by other sums still
             converges. g and the fᵢ need proximal maps for arrays of steps.
         check_every: iterations from one look at the residuals to the next. They cost about a
-            quarter of a cheap step; between looks the info repeats the last ones.
+            fifth of a cheap step; between looks the info repeats the last ones.
 
     Example:
         >>> from jaxrecon.core import gradient, identity, run
@@ -140,9 +142,8 @@ class PDHG(Algorithm):
             scales = _given_scales(self.steps, blocks, x0)
         else:
             scales = scales_of(blocks, x0, diagonal_scalings=self.diagonal)
-        one = jnp.ones((), real)
-        checked = Checked(jnp.zeros((), jnp.int32), (one, one), (one, one), scales.size)
-        return PdhgState(x0, Ax, y, AHy, x0, scales, *scalars, checked)
+        unseen = jnp.zeros((), jnp.int32), (jnp.ones((), real), jnp.ones((), real))
+        return PdhgState(x0, Ax, y, AHy, x0, scales, *scalars, *unseen)
 
     def step(self, problem: Problem, state: PdhgState, inputs: Any) -> tuple[PdhgState, PdhgInfo]:
         del inputs
@@ -159,15 +160,15 @@ class PDHG(Algorithm):
         AHy = sum_of_adjoints(operators, y)
 
         moved = (x, Ax, y, AHy)
-        checked = self._checked(state, lambda: _assess(state, moved, tau, sigmas, theta))
-        balance, adaptivity = self._rebalanced(balance, state.adaptivity, checked)
+        look = self._looked(state, lambda: _look(state, moved, tau, sigmas, theta))
+        balance, adaptivity = self._rebalanced(balance, state.adaptivity, *look.lead)
         if self._relaxation() != 1:
             before = state.x, state.Ax, state.y, state.AHy
             moved = mixed(before, moved, self._relaxation())
-        scales = state.scales._replace(size=checked.size)
-        steps = (scales, balance, adaptivity, checked)
-        new = PdhgState(moved[0], moved[1], moved[2], moved[3], x, *steps)
-        return new, PdhgInfo(jnp.maximum(*checked.residuals), *checked.residuals, state.balance)
+        steps = (state.scales._replace(size=look.size), balance, adaptivity)
+        seen = (state.count + 1, look.residuals)
+        new = PdhgState(moved[0], moved[1], moved[2], moved[3], x, *steps, *seen)
+        return new, PdhgInfo(jnp.maximum(*look.residuals), *look.residuals, state.balance)
 
     def value(self, state: PdhgState) -> PyTree:
         return state.proximal
@@ -205,29 +206,28 @@ class PDHG(Algorithm):
             return theta, (balance * theta**2).astype(balance.dtype)
         return 1.0, balance
 
-    def _checked(self, state: PdhgState, assess: Callable[[], Checked]) -> Checked:
+    def _looked(self, state: PdhgState, look: Callable[[], Look]) -> Look:
+        """A look at this step if it is due, else the last one, which asks for no rebalancing."""
         if self.check_every == 1:
-            return assess()
-        last = state.checked
-        waited = last._replace(count=last.count + 1, lead=(last.lead[0], last.lead[0]))
-        return jax.lax.cond(last.count % self.check_every == 0, assess, lambda: waited)
+            return look()
+        even = state.residuals[0], state.residuals[0]
+        last = Look(state.residuals, even, state.scales.size)
+        return jax.lax.cond(state.count % self.check_every == 0, look, lambda: last)
 
-    def _rebalanced(self, balance: Array, adaptivity: Array, checked: Checked):
+    def _rebalanced(self, balance, adaptivity, primal, dual) -> tuple[Array, Array]:
         """The next σ/τ: smaller (longer primal steps) while the primal residual leads."""
         given = (self.primal_convexity, self.dual_convexity, self.steps)
         if any(g is not None for g in given) or not self.adaptive:
             return balance, adaptivity
-        primal, dual = checked.lead
         return rebalanced(balance, adaptivity, dual, primal, limit=1.5)
 
 
-def _assess(state: PdhgState, moved: tuple, tau: Any, sigmas: tuple, theta: Any) -> Checked:
+def _look(state: PdhgState, moved: tuple, tau: Any, sigmas: tuple, theta: Any) -> Look:
     """Residuals of a step; the balance follows them in the geometric yardstick."""
     residuals = residuals_of(state, moved, tau, sigmas, theta)
     now = weighted_squares(squared_norms(state.scales), moved[2], moved[0])
     size = jnp.maximum(state.scales.size, now)
-    lead = residuals[0] * geometric_yardstick(now, size), residuals[1]
-    return Checked(state.checked.count + 1, residuals, lead, size)
+    return Look(residuals, (residuals[0] * geometric_yardstick(now, size), residuals[1]), size)
 
 
 def scales_of(blocks: tuple[Term, ...], x0: PyTree, *, diagonal_scalings: bool = False) -> Scales:
