@@ -1,10 +1,12 @@
 """Fixtures and settings shared by every test."""
 
+import itertools
 from pathlib import Path
 
 import jax
 import pytest
 
+MEMORY_MAPS = Path("/proc/self/maps")
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -26,3 +28,18 @@ def x64():
 @pytest.fixture
 def key() -> jax.Array:
     return jax.random.key(20)
+
+
+_tests_done = itertools.count(1)
+
+
+def pytest_runtest_teardown():
+    """Drops compiled programs before they fill the process's table of memory maps.
+
+    Each program takes a few, Linux allows 65530, and at the next one LLVM dies without a word.
+    """
+    if next(_tests_done) % 50 == 0 and MEMORY_MAPS.exists():
+        with MEMORY_MAPS.open() as lines:
+            n_maps = sum(1 for _ in lines)
+        if n_maps > 20_000:
+            jax.clear_caches()

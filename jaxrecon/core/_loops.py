@@ -1,6 +1,7 @@
 """The two loops behind `run`: one that stops when it may, one of static length."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -21,6 +22,7 @@ from jaxrecon.core._algorithm import (
 from jaxrecon.core._progress import Bar
 from jaxrecon.core._pytree import pytree
 from jaxrecon.core.operators import match_varying
+from jaxrecon.core.operators._rule import varying
 
 
 @pytree
@@ -79,8 +81,7 @@ def iterated(
 
     carry = (jnp.zeros((), jnp.int32), jnp.full((), RUNNING), state, history)
     carry = jax.tree.map(jnp.asarray, carry)
-    # Inside shard_map the loop's carry varies over the axes that its own output varies over.
-    carry = jax.tree.map(_like_output, carry, jax.eval_shape(body, carry))
+    carry = _settled(body, carry)
     going = lambda c: (c[0] < n_iter) & (c[1] == RUNNING)  # noqa: E731
     i, code, state, (info, record) = jax.lax.while_loop(going, body, carry)
     if isinstance(progress, Bar):
@@ -106,15 +107,17 @@ def unrolled(
     state = algorithm.init(prepared, x0, key=key)
 
     def go(state, inputs):
-        state, info = algorithm.step(prepared, state, inputs)
-        value = algorithm.value(state)
-        return watch.judge(problem, value, info), state, (info, watch.notes(problem, value))
+        new, info = algorithm.step(prepared, state, inputs)
+        value = algorithm.value(new)
+        new = jax.tree.map(match_varying, new, state)
+        return watch.judge(problem, value, info), new, (info, watch.notes(problem, value))
 
     def body(carry, inputs):
         code, state = carry
         shapes = jax.eval_shape(go, state, inputs)
         blank = jax.tree.map(lambda s: match_varying(_blank(s.shape, s.dtype), s), shapes[2])
-        stay = lambda state, inputs: (match_varying(code, shapes[0]), state, blank)  # noqa: E731
+        still = match_varying(code, shapes[0]), jax.tree.map(_like_output, state, shapes[1])
+        stay = lambda state, inputs: (*still, blank)  # noqa: E731
         # A branch not taken has no derivative: beyond the solution that of a step may be 0/0.
         running = code == RUNNING
         code, state, seen = jax.lax.cond(running, go, stay, state, inputs)
@@ -123,7 +126,7 @@ def unrolled(
     body = jax.checkpoint(body) if remat else body
     carry = jax.tree.map(jnp.asarray, (jnp.full((), RUNNING), state))
     first = jax.tree.map(lambda leaf: leaf[0], inputs)
-    carry = jax.tree.map(_like_output, carry, jax.eval_shape(body, carry, first)[0])
+    carry = _settled(lambda carry: body(carry, first)[0], carry)
     (code, state), (seen, active) = jax.lax.scan(body, carry, inputs, length=n_iter, unroll=unroll)
     info, record = seen
     status = Status(watch.ended(code))
@@ -136,6 +139,18 @@ def _arrays(tree: PyTree) -> PyTree:
 
 def _blank(shape: tuple[int, ...], dtype: Any) -> Array:
     return jnp.full(shape, jnp.nan if jnp.issubdtype(dtype, jnp.inexact) else 0, dtype)
+
+
+def _settled(body: Callable[[PyTree], PyTree], carry: PyTree) -> PyTree:
+    """A loop's initial carry as its turns leave it: in dtype, and in mesh axes inside shard_map.
+
+    What varies after one turn may make more vary in the next.
+    """
+    while True:
+        before = [varying(leaf) for leaf in jax.tree.leaves(carry)]
+        carry = jax.tree.map(_like_output, carry, jax.eval_shape(body, carry))
+        if before == [varying(leaf) for leaf in jax.tree.leaves(carry)]:
+            return carry
 
 
 def _like_output(leaf: Array, out: Any) -> Array:

@@ -17,7 +17,8 @@ from jaxrecon.core import (
     run,
 )
 from jaxrecon.functionals import L1, LeastSquares
-from jaxrecon.solvers import FISTA, ConjugateGradient, ProximalGradient
+from jaxrecon.physics import optics
+from jaxrecon.solvers import FISTA, PDHG, ConjugateGradient, ProximalGradient
 
 N_DATA, N_IMAGE = 9, 5
 
@@ -76,15 +77,24 @@ def test_unrolled_gradient_does_not_depend_on_remat(arrays, remat):
     np.testing.assert_allclose(exact, numeric, rtol=1e-7)
 
 
-def test_implicit_memory_does_not_grow_with_iterations(arrays):
-    def temporaries(gradient, n_iter):
-        f = jax.jit(jax.grad(lambda y: _loss(gradient, arrays[0], y, arrays[2], n_iter)))
-        analysis = f.lower(arrays[1]).compile().memory_analysis()
-        assert analysis is not None
-        return analysis.temp_size_in_bytes
+def test_memory_of_a_gradient_by_iterations():
+    """Temporaries at K = 4, 16, 64 iterations: flat for implicit, growing for unrolled."""
+    shape = (48, 48)
+    blur = optics.blur(optics.gaussian_kernel((5, 5), 1.0), jax.ShapeDtypeStruct(shape, "float32"))
 
-    assert temporaries("implicit", 200) < 1.2 * temporaries("implicit", 20) + 8 * 2 * 180
-    assert temporaries("unrolled", 200) > 2 * temporaries("unrolled", 20)
+    def loss(y, n_iter, gradient):
+        problem = Problem(((LeastSquares(y), blur), (L1(0.1), identity(blur.domain))))
+        return jnp.sum(run(PDHG(), problem, n_iter=n_iter, gradient=gradient).value ** 2)
+
+    def images(n_iter, gradient):
+        f = jax.jit(jax.grad(lambda y: loss(y, n_iter, gradient)))
+        analysis = f.lower(jnp.zeros(shape)).compile().memory_analysis()
+        assert analysis is not None
+        return analysis.temp_size_in_bytes / (4 * np.prod(shape))
+
+    implicit = [images(n_iter, "implicit") for n_iter in (4, 16, 64)]
+    assert max(implicit) - min(implicit) < 0.5, implicit
+    assert images(64, "unrolled") - images(4, "unrolled") > 100
 
 
 def test_failed_adjoint_solve_is_nan(arrays):

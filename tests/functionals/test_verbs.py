@@ -9,6 +9,7 @@ import pytest
 
 from jaxrecon.core import pytree, static, tree
 from jaxrecon.functionals import Functional
+from tests.faults import mixing
 from tests.functionals.draws import Case, normal
 from tests.functionals.verbs import SLOW_VERBS, VERBS, check_precision
 
@@ -62,7 +63,7 @@ class Faulty(Functional):
                 return 2 * x - self.data
         p = (x + step * self.data) / (1 + step)
         if self.fault == "batch":
-            return p + 1e-3 * _rank_of_trace(x)
+            return mixing(p)
         if self.fault == "one entry":
             return p.at[2, 2].mul(1.01)
         # Off by 1 %, with a derivative in x and y that is right for another map.
@@ -86,11 +87,6 @@ class Faulty(Functional):
 
 def _scale(p):
     return jax.lax.stop_gradient(1 + 0.01 * jnp.tanh(jnp.abs(p)))
-
-
-def _rank_of_trace(x):
-    """1 while tracing for vmap, 0 on concrete arrays."""
-    return float(isinstance(x, jax.core.Tracer))
 
 
 @pytest.mark.parametrize(

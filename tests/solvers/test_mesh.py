@@ -64,6 +64,12 @@ for algorithm, build in CASES:
         np.testing.assert_allclose(path, expected, rtol=1e-6)
     except Exception as error:
         failed.append(f"{name}: {type(error).__name__} {str(error)[:600]}")
+# One problem on each device: nothing is shared, and sums must not be.
+for algorithm, build in ((S.CGLS(), ridge), (S.ADMM(), sparse), (S.PDHG(), counts)):
+    go = lambda c: run(algorithm, build(Whole(M), c * y), n_iter=12).value
+    each = jax.shard_map(lambda c: go(c[0])[None], mesh=mesh, in_specs=P("part"),
+                         out_specs=P("part"))
+    np.testing.assert_allclose(jax.jit(each)(jnp.arange(1.0, 3))[1], go(2.0), rtol=1e-6, atol=1e-8)
 assert not failed, chr(10).join(failed)
 """
 

@@ -6,6 +6,7 @@ import pytest
 
 from jaxrecon.core import Algorithm, pytree, static, tree
 from jaxrecon.solvers import ProximalGradient
+from tests.faults import mixing
 from tests.solvers import verbs
 from tests.solvers.cases import gradient, linear, splitting, subsets
 from tests.solvers.problems import REAL_ONLY, Case
@@ -18,34 +19,23 @@ CASES: dict[str, Case] = {
 }
 
 
-def dtypes(case: Case) -> list[str]:
+def asked(case: Case) -> list[tuple[str, str]]:
+    """The verbs, each with a dtype, that an algorithm has to answer to."""
     on_complex = case.on_complex and case.problem not in REAL_ONLY
-    return ["float64", "complex128"] if on_complex else ["float64"]
+    dtypes = ["float64", "complex128"] if on_complex else ["float64"]
+    others = ["dtype", "vmap"]
+    others += [] if case.stochastic else ["unrolled"]  # its own tests differentiate its path
+    others += ["implicit gradient"] if case.implicit else []
+    pairs = [("solution", d) for d in dtypes] + [(verb, dtypes[-1]) for verb in others]
+    return pairs + ([("pytrees", "float64")] if case.problem in verbs.QUADRATIC else [])
 
 
+# An algorithm's tests stand together: one compiled program serves most of them.
 @pytest.mark.parametrize(
-    ("name", "dtype"), [(n, dtype) for n, case in CASES.items() for dtype in dtypes(case)]
+    ("name", "verb", "dtype"), [(n, *pair) for n, case in CASES.items() for pair in asked(case)]
 )
-def test_solution(name, dtype, x64):
-    verbs.check_solution(CASES[name], dtype)
-
-
-@pytest.mark.parametrize("verb", [v for v in verbs.VERBS if v != "solution"])
-@pytest.mark.parametrize("name", CASES)
-def test_algorithm(name, verb, x64):
-    if verb == "unrolled" and CASES[name].stochastic:
-        pytest.skip("the path of a stochastic method is differentiated by its own tests")
-    verbs.VERBS[verb](CASES[name], dtypes(CASES[name])[-1])
-
-
-@pytest.mark.parametrize("name", [n for n, case in CASES.items() if case.implicit])
-def test_implicit_gradient(name, x64):
-    verbs.check_implicit_gradient(CASES[name], dtypes(CASES[name])[-1])
-
-
-@pytest.mark.parametrize("name", [n for n, c in CASES.items() if c.problem in verbs.QUADRATIC])
-def test_pytrees(name, x64):
-    verbs.check_pytrees(CASES[name], "float64")
+def test_algorithm(name, verb, dtype, x64):
+    verbs.VERBS[verb](CASES[name], dtype)
 
 
 # ------------------------------------------------------------- each verb meets something wrong
@@ -73,27 +63,16 @@ class Wrong(Algorithm):
         return tree.scale(0.999, self.inner.fixed_point(problem, point))
 
 
-@jax.custom_batching.custom_vmap
-def _mixing(x):
-    return x
-
-
-@_mixing.def_vmap
-def _mixed(size, batched, x):
-    del size, batched
-    return x + 0.01 * jnp.mean(x, 0), True
-
-
 FAULTS = {
     "none": lambda new, old: new,
     "solution": lambda new, old: 1.001 * new,
     "dtype": lambda new, old: new + 0 * jnp.asarray(1e-300, jnp.float64),
-    "vmap": lambda new, old: _mixing(new),
+    "vmap": lambda new, old: mixing(new),
     "unrolled": lambda new, old: new + 0.01 * jax.lax.stop_gradient(old),
 }
 
 
-@pytest.mark.parametrize("verb", verbs.VERBS)
+@pytest.mark.parametrize("verb", [*FAULTS][1:])
 def test_verbs_notice(verb, x64):
     right, wrong = (Wrong(ProximalGradient(), fault) for fault in ("none", verb))
     verbs.VERBS[verb](Case(right, "tikhonov", n_iter=5000), "float64")

@@ -1,5 +1,6 @@
 """What the registry asks of every algorithm; `test_registry.py` shows each verb something wrong."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -7,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrecon.core import LinearOperator, Problem, chain, operator, run, static, tree
-from tests.solvers.problems import KEYS, PROBLEMS, Case
+from tests.solvers.problems import KEYS, PROBLEMS, Case, Posed
 
 QUADRATIC = {"least squares", "tikhonov", "two blocks"}
 
@@ -18,10 +19,22 @@ def solve(case: Case, problem: Problem, **options: Any):
     return run(case.algorithm, problem, tree.zeros(problem.domain), **settings)
 
 
+_programs: dict[tuple[int, str], tuple[Case, Posed, Callable]] = {}
+
+
+def program(case: Case, dtype: str) -> tuple[Posed, Callable]:
+    """The posed problem, and `solve` as one program of its arrays, compiled once for all verbs."""
+    if (id(case), dtype) not in _programs:
+        posed = PROBLEMS[case.problem](dtype)
+        go = jax.jit(lambda *arrays: solve(case, posed.build(*arrays)))
+        _programs[id(case), dtype] = case, posed, go  # with the case, so that its id stays its own
+    return _programs[id(case), dtype][1:]
+
+
 def check_solution(case: Case, dtype: str) -> None:
     """The objective is the least one, and the status says that it got there."""
-    posed = PROBLEMS[case.problem](dtype)
-    result = solve(case, posed.problem)
+    posed, go = program(case, dtype)
+    result = go(*posed.arrays)
     assert bool(result.status.ok), result.status.advice
     best = float(posed.problem(jnp.asarray(posed.solution)))
     gap = (float(posed.problem(result.value)) - best) / abs(best)
@@ -43,11 +56,10 @@ def check_dtype(case: Case, dtype: str) -> None:
 
 def check_vmap(case: Case, dtype: str) -> None:
     """Problems in a batch end where they do alone, each after its own number of iterations."""
-    posed = PROBLEMS[case.problem](dtype)
+    posed, go = program(case, dtype)
     many = [posed.arrays, tuple(0.7 * a for a in posed.arrays)]
-    go = lambda *arrays: solve(case, posed.build(*arrays))  # noqa: E731
-    batch = jax.tree.map(lambda *leaves: jnp.stack(leaves), *many)
-    together = jax.vmap(go)(*batch)
+    batch = jax.tree.map(lambda *leaves: np.stack(leaves), *many)
+    together = jax.jit(jax.vmap(go))(*batch)
     for i, arrays in enumerate(many):
         alone = go(*arrays)
         # Rounding may decide the last steps before the tolerance.
@@ -66,7 +78,7 @@ def check_unrolled(case: Case, dtype: str) -> None:
 
 def check_implicit_gradient(case: Case, dtype: str) -> None:
     """The derivative of the solution against central differences of the solution."""
-    _check_slope(case, dtype, "implicit", rtol=1e-5)
+    _check_slope(case, dtype, "implicit", rtol=1e-6)
 
 
 def check_pytrees(case: Case, dtype: str) -> None:
@@ -77,8 +89,8 @@ def check_pytrees(case: Case, dtype: str) -> None:
     join = Join(3, domain.shape[0], domain.dtype)
     split = Problem(tuple((f, chain(A, join)) for f, A in terms))
     # At the end: the power iteration for a step size starts from a draw that knows the tree.
-    whole, parts = (solve(case, p).value for p in (posed.problem, split))
-    np.testing.assert_allclose(jnp.concatenate(parts), whole, rtol=1e-6, atol=1e-9)
+    go = jax.jit(lambda problem: solve(case, problem).value)
+    np.testing.assert_allclose(np.concatenate(go(split)), go(posed.problem), rtol=1e-6, atol=1e-9)
 
 
 def tree_as(arrays: Any, dtype: str) -> Any:
@@ -88,22 +100,26 @@ def tree_as(arrays: Any, dtype: str) -> Any:
 
 
 def _check_slope(case: Case, dtype: str, gradient: str, rtol: float) -> None:
-    posed = PROBLEMS[case.problem](dtype)
+    posed, go = program(case, dtype)
 
-    def loss(arrays, gradient):
+    def loss(arrays):
         value = solve(case, posed.build(*arrays), gradient=gradient).value
         return tree.sum_of_squares(value)
 
-    keys = jax.random.split(KEYS[6], len(posed.arrays))
-    directions = tuple(
-        jax.random.normal(k, a.shape, a.dtype) for k, a in zip(keys, posed.arrays, strict=True)
-    )
-    value, slopes = jax.value_and_grad(loss)(posed.arrays, gradient)
-    np.testing.assert_allclose(value, loss(posed.arrays, "none"), rtol=1e-9)
-    slopes = jax.tree.map(jnp.conj, slopes)
-    exact, h = float(tree.dot(slopes, directions)), 1e-5
-    ends = [loss(tree.add_scaled(posed.arrays, s * h, directions), "none") for s in (1.0, -1.0)]
-    numeric = float(ends[0] - ends[1]) / (2 * h)
+    def end(arrays):
+        return np.sum(np.abs(go(*arrays).value) ** 2)
+
+    value, slopes = jax.jit(jax.value_and_grad(loss))(posed.arrays)
+    np.testing.assert_allclose(value, end(posed.arrays), rtol=1e-9)
+    rng, h, exact, shifted = np.random.default_rng(6), 1e-5, 0.0, ([], [])
+    for array, slope in zip(posed.arrays, slopes, strict=True):
+        direction = rng.standard_normal(array.shape).astype(array.dtype)
+        if np.iscomplexobj(array):
+            direction = direction + 1j * rng.standard_normal(array.shape)
+        exact += np.vdot(np.conj(slope), direction).real
+        for points, sign in zip(shifted, (1, -1), strict=True):
+            points.append(np.asarray(array) + sign * h * direction)
+    numeric = float(end(shifted[0]) - end(shifted[1])) / (2 * h)
     assert abs(exact - numeric) <= rtol * abs(numeric), f"{exact:.9g}, difference {numeric:.9g}"
 
 
@@ -136,4 +152,6 @@ VERBS = {
     "dtype": check_dtype,
     "vmap": check_vmap,
     "unrolled": check_unrolled,
+    "implicit gradient": check_implicit_gradient,
+    "pytrees": check_pytrees,
 }

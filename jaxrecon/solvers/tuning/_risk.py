@@ -118,15 +118,14 @@ class _Measure:
     def __init__(self, reconstruct, A, data, key, n_probes, epsilon):
         self._predict = lambda parameter, y: A(reconstruct(parameter, y))
         self._data = data
-        self._probes = [_signs(k, data) for k in jax.random.split(key, n_probes)]
+        self._probes = jax.vmap(lambda key: _signs(key, data))(jax.random.split(key, n_probes))
         rms = jnp.sqrt(tree.sum_of_squares(data) / n_real(data))
         self._epsilon = 1e-3 * rms if epsilon is None else epsilon
 
     def __call__(self, parameter: Any) -> tuple[Array, Array]:
         prediction = self._predict(parameter, self._data)
-        divergence = [self._along(b, parameter, prediction) for b in self._probes]
-        misfit = squared_distance(prediction, self._data)
-        return misfit, jnp.mean(jnp.stack(divergence))
+        divergence = jax.lax.map(lambda b: self._along(b, parameter, prediction), self._probes)
+        return squared_distance(prediction, self._data), jnp.mean(divergence)
 
     def _along(self, b: Any, parameter: Any, prediction: Any) -> Array:
         moved = self._predict(parameter, tree.add_scaled(self._data, self._epsilon, b))

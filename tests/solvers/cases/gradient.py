@@ -31,7 +31,7 @@ CASES: dict[str, Case] = {
     ),
     "fista": Case(FISTA(), "lasso", implicit=True),
     "fista, function restart": _real(FISTA(restart="function"), "nonnegative", tol=1e-12),
-    "fista, backtracking": _real(FISTA(line_search=SEARCH), "poisson", tol=1e-11, implicit=True),
+    "fista, backtracking": _real(FISTA(line_search=SEARCH), "nonnegative", implicit=True),
     "fista, strongly convex": _real(FISTA(strong_convexity=0.5), "tikhonov"),
     "pogm": Case(POGM(), "lasso", implicit=True),
     "optimised gradient": _real(POGM(), "least squares"),

@@ -12,7 +12,6 @@ from jaxrecon import functionals as F
 from jaxrecon.core import Problem, diagonal, gradient, identity, run, tree
 from jaxrecon.solvers import linear
 from jaxrecon.solvers.linear import CGLS, LSQR, MINRES, ConjugateGradient, LinearSystem
-from tests.devices import run_on_devices
 from tests.solvers.problems import Dense
 
 KEYS = jax.random.split(jax.random.key(23), 8)
@@ -191,45 +190,6 @@ def test_terms_that_are_not_quadratic_are_named():
         run(CGLS(), Problem(((F.L1(), identity(x)),)), x, n_iter=1)
     with pytest.raises(ValueError, match=r"LinearSystem.*MINRES"):
         run(LSQR(), LinearSystem(identity(x), x), x, n_iter=1)
-
-
-SHARDED = """
-import jax, jax.numpy as jnp, numpy as np
-from jax.sharding import AxisType, PartitionSpec as P
-from jaxrecon.core import LinearOperator, Problem, identity, match_varying, operator, run
-from jaxrecon.functionals import LeastSquares, SquaredL2
-from jaxrecon.solvers.linear import CGLS, LSQR
-from tests.solvers.problems import Dense
-jax.config.update("jax_enable_x64", True)
-mesh = jax.make_mesh((4,), ("part",), axis_types=(AxisType.Auto,))
-
-@operator
-class Rows(LinearOperator):
-    matrix: jax.Array
-    domain = property(lambda self: jax.ShapeDtypeStruct((3,), self.matrix.dtype))
-    range = property(lambda self: jax.ShapeDtypeStruct((2,), self.matrix.dtype))
-    def forward(self, x):
-        return self.matrix @ x
-    def adjoint(self, y):
-        return jax.lax.psum(self.matrix.T @ y, "part")
-
-M, y = jax.random.normal(jax.random.key(0), (8, 4))[:, :3], jnp.arange(8.0)
-def problem(A, y):
-    return Problem(((LeastSquares(y), A), (SquaredL2(0.5), identity(A.domain))))
-for algorithm in (CGLS(), LSQR()):
-    go = lambda A, y: run(algorithm, problem(A, y), n_iter=10, tol=1e-12).value
-    split = jax.shard_map(lambda M, y: go(Rows(M), y), mesh=mesh,
-                          in_specs=(P("part"), P("part")), out_specs=P())
-    np.testing.assert_allclose(split(M, y), go(Dense(M), y), rtol=1e-9)
-    # One problem on each device: nothing is shared.
-    many = jax.shard_map(lambda c: go(Dense(M), c[0] * y)[None], mesh=mesh, in_specs=P("part"),
-                         out_specs=P("part"))(jnp.arange(1.0, 5))
-    np.testing.assert_allclose(many[2], 3 * go(Dense(M), y), rtol=1e-9)
-"""
-
-
-def test_measurements_split_over_devices():
-    run_on_devices(SHARDED, 4)
 
 
 # --------------------------------------------------------------------------- implicit gradients
