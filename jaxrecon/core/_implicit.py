@@ -20,6 +20,7 @@ from jaxtyping import PyTree
 
 from jaxrecon.core import _tree
 from jaxrecon.core._algorithm import Algorithm, Result
+from jaxrecon.core._gmres import gmres
 from jaxrecon.core._loops import Watch, iterated
 from jaxrecon.core._pytree import pytree, replace, static
 
@@ -92,9 +93,7 @@ def _solve_adjoint(fixed_point, point: PyTree, ct: PyTree, solve: AdjointSolve) 
     b = _tree.to_real(ct)
     rounding = max(float(jnp.finfo(leaf.dtype).eps) for leaf in jax.tree.leaves(b))
     tol = 100 * rounding if solve.tol is None else solve.tol
-    u, _ = jax.scipy.sparse.linalg.gmres(
-        system, b, tol=tol, restart=solve.restart, maxiter=solve.n_restarts
-    )
+    u = gmres(system, b, tol=tol, restart=solve.restart, n_restarts=solve.n_restarts)
     missed = _tree.norm(_tree.sub(system(u), b))
     trusted = missed <= solve.accept * _tree.norm(b)
     u = jax.tree.map(lambda leaf: jnp.where(trusted, leaf, jnp.nan), u)

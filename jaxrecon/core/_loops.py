@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
+from jaxrecon.core import _tree
 from jaxrecon.core._algorithm import (
     COMPLETED,
     CONVERGED,
@@ -116,10 +117,16 @@ def unrolled(
         code, state = carry
         shapes = jax.eval_shape(go, state, inputs)
         blank = jax.tree.map(lambda s: match_varying(_blank(s.shape, s.dtype), s), shapes[2])
+        running = code == RUNNING
+        if watch.tol is None and watch.stop is None:
+            # Nothing to freeze: what is not finite stays so. Under vmap a cond would give every
+            # example its own copy of a network's weights, and convolutions one group for each.
+            after, state, seen = go(state, inputs)
+            code, seen = jnp.where(running, after, code), _tree.where(running, seen, blank)
+            return (code, state), (seen, running)
         still = match_varying(code, shapes[0]), jax.tree.map(_like_output, state, shapes[1])
         stay = lambda state, inputs: (*still, blank)  # noqa: E731
         # A branch not taken has no derivative: beyond the solution that of a step may be 0/0.
-        running = code == RUNNING
         code, state, seen = jax.lax.cond(running, go, stay, state, inputs)
         return (code, state), (seen, running)
 

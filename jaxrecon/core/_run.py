@@ -114,5 +114,5 @@ def _steps_in_a_turn(unroll: int | str, n_iter: int) -> int:
 
 def _callable_pytree(function: Any) -> Any:
     """A callable as a pytree: itself if it is one, else static."""
-    is_leaf = jax.tree_util.treedef_is_leaf(jax.tree.structure(function))
-    return jax.tree_util.Partial(function) if is_leaf and function is not None else function
+    # One without arrays must stay itself: a Partial of it would compile again for an equal one.
+    return jax.tree_util.Partial(function) if jax.tree_util.all_leaves([function]) else function

@@ -5,7 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxrecon import core
+from jaxrecon.functionals import LeastSquares, SquaredL2
 from jaxrecon.physics import ct
+from jaxrecon.solvers import FISTA
 
 SHAPE, N_BINS = (11, 14), 19
 ANGLES = np.linspace(0.13, 6.0, 7)
@@ -105,3 +108,20 @@ def test_gradient_of_a_gradient(x64):
     direction = jnp.asarray(np.random.default_rng(4).normal(size=7))
     there, back = (after_a_step(ANGLES + s * direction) for s in (1e-6, -1e-6))
     np.testing.assert_allclose(gradient @ direction, (there - back) / 2e-6, rtol=1e-6)
+
+
+def test_implicit_gradient_of_a_regularised_tomogram(x64):
+    """Through the transposed system of a fixed point, though projectors cannot be transposed."""
+    A = parallel(*poses("parallel"))
+    matrix = np.asarray(core.materialise(A))
+    y = jnp.asarray(np.random.default_rng(3).normal(size=(7, N_BINS)))
+    normal = matrix.T @ matrix + 2.0 * np.eye(matrix.shape[1])
+
+    def energy(y):
+        problem = core.Problem(((LeastSquares(y), A), (SquaredL2(2.0), core.identity(A.domain))))
+        options = {"n_iter": 2000, "tol": 1e-13, "gradient": "implicit"}
+        return jnp.sum(core.run(FISTA(), problem, **options).value ** 2)
+
+    image = np.linalg.solve(normal, matrix.T @ np.ravel(y))
+    expected = 2 * matrix @ np.linalg.solve(normal, image)
+    np.testing.assert_allclose(np.ravel(jax.grad(energy)(y)), expected, rtol=1e-6, atol=1e-9)

@@ -12,7 +12,7 @@ README = (ROOT / "README.md").read_text()
 SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
-@pytest.mark.parametrize("code", SNIPPETS, ids=["ct", "mri", "spiral", "deblurring"])
+@pytest.mark.parametrize("code", SNIPPETS, ids=["ct", "mri", "spiral", "deblurring", "learned"])
 def test_snippets_reconstruct(code):
     names = {}
     exec(compile(code, "README.md", "exec"), names)
@@ -30,6 +30,9 @@ def test_snippets_reconstruct(code):
         assert error(names["restored"]) < 0.5 * error(names["y"])
         assert error(names["iterated"]) < 0.75 * error(names["y"])
         assert names["best"].losses[-1] < names["best"].losses[0]
+    elif "learned" in names:
+        error = lambda x: jnp.linalg.norm(x - names["heads"][2])  # noqa: E731
+        assert error(names["learned"]) < 0.6 * error(names["fbp"])
     else:
         truth, estimate = jnp.abs(names["image"]), jnp.abs(names["estimate"])
         assert jnp.linalg.norm(estimate - truth) / jnp.linalg.norm(truth) < 0.1
