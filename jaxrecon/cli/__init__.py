@@ -1,4 +1,4 @@
-"""The ``jaxrecon`` command: `demo` and `recon`."""
+"""The ``jaxrecon`` command: `demo`, `recon`, `train`, `evaluate`, `export`."""
 
 import sys
 

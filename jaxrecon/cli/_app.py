@@ -142,6 +142,63 @@ def recon(
     )
 
 
+@app.command()
+def train(
+    config: Annotated[
+        str | None, typer.Argument(metavar="CONFIG", help="A TOML file.", show_default=False)
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="table.field=value, as model.width=64.", show_default=False),
+    ] = None,
+    resume: Annotated[bool, typer.Option(help="Go on from the folder's newest checkpoint.")] = True,
+    list_models: Annotated[
+        bool, typer.Option("--list-models", help="Show networks and losses and exit.")
+    ] = False,
+    example: Annotated[
+        bool, typer.Option("--example", help="Print a CONFIG with every field and exit.")
+    ] = False,
+) -> None:
+    """Trains a reconstruction network on images, measured anew at every visit."""
+    from jaxrecon.cli import learn
+
+    if list_models:
+        for label, names in learn.names().items():
+            _terminal.say(label, ", ".join(names))
+        return
+    if example:
+        typer.echo(learn.example())
+        return
+    if config is None:
+        raise ValueError("train needs CONFIG: jaxrecon train --example prints one")
+    learn.train(config, overrides or [], resume=resume)
+
+
+@app.command()
+def evaluate(
+    folder: Annotated[str, typer.Argument(help="Of a training.")],
+    data: Annotated[
+        str | None, typer.Option(help="Images; the validation's if absent.", show_default=False)
+    ] = None,
+) -> None:
+    """Judges a trained network on images it has not seen."""
+    from jaxrecon.cli import learn
+
+    learn.evaluate(folder, data)
+
+
+@app.command()
+def export(
+    folder: Annotated[str, typer.Argument(help="Of a training.")],
+    out: Annotated[str, typer.Option("--out", "-o", help="The file to write.")],
+    batch: Annotated[bool, typer.Option(help="For any number of examples at once.")] = False,
+) -> None:
+    """Writes a trained network, its operator inside, as StableHLO for JAX alone."""
+    from jaxrecon.cli import learn
+
+    learn.export(folder, out, batch=batch)
+
+
 def _show_methods() -> None:
     from jaxrecon.cli._methods import METHODS
 

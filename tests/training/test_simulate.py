@@ -6,7 +6,7 @@ import numpy as np
 
 from jaxrecon import core
 from jaxrecon.physics import ct, mri
-from jaxrecon.training.input import Gaussian, Photons, RandomMasks, simulated
+from jaxrecon.training.input import Gaussian, Photons, random_masks, simulated
 
 KEY = jax.random.key(2)
 
@@ -37,7 +37,7 @@ def test_photons_give_line_integrals_with_their_variance():
 def test_every_example_has_a_mask_of_its_own():
     maps = mri.normalise_maps(mri.birdcage_maps(3, (12, 10)))
     draw = lambda key: mri.random_mask(key, (12, 10), 3, calibration=4)  # noqa: E731
-    measure = RandomMasks(maps, draw, 0.01)
+    measure = random_masks(maps, draw, 0.01)
     x = jnp.ones((12, 10), jnp.complex64)
     A, y = jax.vmap(measure, (0, None))(jax.random.split(KEY, 2), x)
     sampled = np.asarray(jnp.any(y != 0, axis=1))

@@ -7,7 +7,7 @@ from jaxrecon.training.input._simulate import (
     Gaussian,
     Measure,
     Photons,
-    RandomMasks,
+    random_masks,
     simulated,
 )
 from jaxrecon.training.input._sources import ImageFiles, ScanSlices
@@ -21,12 +21,12 @@ __all__ = [
     "ImageFiles",
     "Measure",
     "Photons",
-    "RandomMasks",
     "ScanSlices",
     "Source",
     "augmented",
     "flip",
     "padded_batches",
+    "random_masks",
     "rotate90",
     "shift",
     "simulated",

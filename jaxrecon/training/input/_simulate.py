@@ -5,6 +5,7 @@ each inside the loss, with the key of that example. Training so never sees the s
 measurement is stored, and a restart or another number of devices meets the same ones.
 """
 
+from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -68,16 +69,7 @@ class Photons:
 
 
 @pytree
-class RandomMasks:
-    """Multi-coil Cartesian k-space with a mask of its own for each example.
-
-    Attributes:
-        maps: coil maps ``(coil, y, x)``.
-        draw: ``draw(key) -> mask``, a pytree callable or a plain function, such as ``lambda key:
-            mri.random_mask(key, (320, 320), acceleration=4)``.
-        sigma: standard deviation of the noise in the real and in the imaginary part.
-    """
-
+class _RandomMasks:
     maps: Array
     draw: Any
     sigma: Any
@@ -85,9 +77,20 @@ class RandomMasks:
     def __call__(self, key: Key[Array, ""], x: Array) -> tuple[LinearOperator, Array]:
         """The SENSE operator of a drawn mask, and noisy k-space, zero where not sampled."""
         key_mask, key_noise = jax.random.split(key)
-        mask = callable_pytree(self.draw)(key_mask)
+        mask = self.draw(key_mask)
         A = mri.sense(self.maps, mask)
         return A, jnp.where(mask, complex_gaussian_noise(key_noise, A(x), self.sigma), 0)
+
+
+def random_masks(maps: Array, draw: Callable[[Any], Array], sigma: Any) -> Measure:
+    """Multi-coil Cartesian k-space with a mask of its own for each example.
+
+    Args:
+        maps: coil maps ``(coil, y, x)``.
+        draw: ``draw(key) -> mask``, such as ``lambda key: mri.random_mask(key, (320, 320), 4)``.
+        sigma: standard deviation of the noise in the real and in the imaginary part.
+    """
+    return _RandomMasks(maps, callable_pytree(draw), sigma)
 
 
 @pytree
@@ -98,16 +101,17 @@ class _Simulated:
 
     def __call__(self, net: Any, batch: dict[str, Any], key: Key[Array, ""]) -> tuple[Array, dict]:
         key_scan, key_loss = jax.random.split(key)
-        A, y = self.measure(key_scan, batch[self.name])
-        return self.loss(net, {**batch, "A": A, "y": y}, key_loss)
+        x = batch[self.name]
+        A, y = self.measure(key_scan, x)
+        return self.loss(net, {**batch, "x": x, "A": A, "y": y}, key_loss)
 
 
 def simulated(loss: Loss, measure: Measure, *, name: str = "x") -> Loss:
     """A loss on images alone, which measures each with a key of its own.
 
     Args:
-        loss: ``loss(net, {"A": A, "y": y, name: x, ...}, key)``, as those of `training.losses`.
-        measure: ``measure(key, x) -> (A, y)``: `Gaussian`, `Photons`, `RandomMasks`, or your own.
+        loss: ``loss(net, {"A": A, "y": y, "x": x, ...}, key)``, as those of `training.losses`.
+        measure: ``measure(key, x) -> (A, y)``: `Gaussian`, `Photons`, `random_masks`, or your own.
         name: under which the batch holds its images.
 
     Example:

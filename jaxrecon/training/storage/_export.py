@@ -37,7 +37,8 @@ def export(
             "maps": the exported function takes them as a dict after y.
         like: struct or array of y; the operator's range by default.
         batch: whether the function takes any number of examples along a first axis; the operator's
-            open arrays are then of every example too.
+            open arrays are then of every example too. Operators that plan by the size of a batch,
+            such as Joseph projectors, take them one after the other.
         platforms: on which it will run.
 
     Returns:
@@ -62,11 +63,10 @@ def export(
     example = (A.range if like is None else like, *([opened] if opened else []))
     structs = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), example)
     if batch:
-        function = jax.vmap(function)
         (size,) = jax.export.symbolic_shape("batch")
         structs = jax.tree.map(lambda s: jax.ShapeDtypeStruct((size, *s.shape), s.dtype), structs)
     try:
-        exported = jax.export.export(jax.jit(function), platforms=platforms)(*structs)
+        exported = _exported(function, structs, batch, platforms)
     except (ValueError, NotImplementedError) as error:
         raise ValueError(
             f"`net` and `A` cannot be exported for {tuple(platforms)}: "
@@ -77,6 +77,18 @@ def export(
         with whole_file(path) as file:
             file.write(_serialised(exported))
     return exported
+
+
+def _exported(
+    function: Any, structs: PyTree, batch: bool, platforms: Sequence[str]
+) -> jax.export.Exported:
+    compile_for = lambda f: jax.export.export(jax.jit(f), platforms=platforms)(*structs)  # noqa: E731
+    if not batch:
+        return compile_for(function)
+    try:
+        return compile_for(jax.vmap(function))
+    except jax.errors.InconclusiveDimensionOperation:
+        return compile_for(lambda *args: jax.lax.map(lambda each: function(*each), args))
 
 
 def _function(net: nnx.Module, A: Any, inputs: Sequence[str]) -> tuple[Any, dict[str, Any]]:
