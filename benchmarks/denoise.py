@@ -21,10 +21,10 @@ import _memory
 import jax
 import jax.numpy as jnp
 import numpy as np
-from _dncnn import load_dncnn
 from _rivals import has
 
 from jaxrecon.functionals import denoisers as dn
+from jaxrecon.nets.priors import read_dncnn
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -60,7 +60,7 @@ def main() -> None:
     images = photographs(options.data, options.quick)
     subjects = {name: compiled_denoiser(DENOISERS[name]) for name in chosen if name in DENOISERS}
     if "dncnn" in chosen:
-        network = load_dncnn(options.data / "denoisers" / "kair_dncnn_25.npz")
+        network = read_dncnn(options.data / "denoisers" / "kair_dncnn_25.npz")
         subjects["dncnn (for 25 only)"] = compiled_denoiser(network)
     if "bm3d" in chosen and has("bm3d"):
         subjects["bm3d package"] = package

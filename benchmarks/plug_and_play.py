@@ -24,12 +24,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import solvers
-from _dncnn import load_dncnn
 from solvers import Setting, bench, found, install, report, versions
 
 from jaxrecon.core import Problem, identity, run
 from jaxrecon.functionals import LeastSquares
 from jaxrecon.functionals.denoisers import DenoiserPrior
+from jaxrecon.nets.priors import read_dncnn
 from jaxrecon.physics import optics
 from jaxrecon.solvers.plug_and_play import dpir_schedule
 from jaxrecon.solvers.splitting import HQS
@@ -77,7 +77,7 @@ def solve_dpir(options: dict, case: dict) -> tuple[_serve.Solve, dict]:
     """`plug_and_play.dpir`, with the driver's options."""
     A, y = solvers.operator(case), jnp.asarray(case["y"])
     schedule = dpir_schedule(float(case["noise"]), ITERATIONS)
-    prior = DenoiserPrior(load_dncnn(str(case["weights"])), weight=schedule.weight)
+    prior = DenoiserPrior(read_dncnn(str(case["weights"])), weight=schedule.weight)
     problem = Problem(((LeastSquares(y), A), (prior, identity(A.domain))))
     options = options | {"n_iter": ITERATIONS}
 

@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from _dncnn import load_dncnn
 from jax.tree_util import Partial
 from jaxtyping import Array
 
@@ -39,6 +38,7 @@ from jaxrecon.core import (
 )
 from jaxrecon.functionals import L21, LeastSquares, SquaredL2, WaveletL1, denoisers, wavelet
 from jaxrecon.functionals.denoisers import Complex, DenoiserPrior
+from jaxrecon.nets.priors import read_dncnn
 from jaxrecon.solvers import FISTA, HQS, PDHG, ConjugateGradient
 from jaxrecon.solvers.plug_and_play import dpir_schedule
 
@@ -199,11 +199,11 @@ DENOISERS: dict[str, Callable[[Path], Any]] = {
     "TGV": lambda _: denoisers.total_generalised_variation(),
     "wavelet": lambda _: denoisers.WaveletShrinkage(),
     "DCT": lambda _: denoisers.DCTDenoiser(),
-    "DnCNN 6N": lambda networks: Mirrored(load_dncnn(networks / "scico_dncnn6N.npz")),
+    "DnCNN 6N": lambda networks: Mirrored(read_dncnn(networks / "scico_dncnn6N.npz")),
     "BM3D": lambda _: denoisers.BM3D(),
-    "DnCNN 17M": lambda networks: Rescaled(load_dncnn(networks / "scico_dncnn17M.npz"), 0.1),
-    "DnCNN 17N": lambda networks: Mirrored(load_dncnn(networks / "scico_dncnn17N.npz")),
-    "DnCNN 25": lambda networks: Rescaled(load_dncnn(networks / "kair_dncnn_25.npz"), 25 / 255),
+    "DnCNN 17M": lambda networks: Rescaled(read_dncnn(networks / "scico_dncnn17M.npz"), 0.1),
+    "DnCNN 17N": lambda networks: Mirrored(read_dncnn(networks / "scico_dncnn17N.npz")),
+    "DnCNN 25": lambda networks: Rescaled(read_dncnn(networks / "kair_dncnn_25.npz"), 25 / 255),
 }
 REGULARISED = (*VARIATIONAL, *(f"PnP {name}" for name in DENOISERS))
 
