@@ -199,7 +199,7 @@ class Run:
         self.window = self._window()
         record = {
             "data": self.place,
-            "window": self.window,
+            "window": list(self.window),  # written later, by another thread; ours goes on growing
             "best": self.best,
             "n_stale": self.n_stale,
             "figures": self.figures,
