@@ -57,7 +57,7 @@ EXTRAS = {
     "tifffile",
     "typer",
 }
-NETWORKS = ("jaxrecon.nets", "jaxrecon.training")
+NETWORKS = ("jaxrecon.nets", "jaxrecon.training", "jaxrecon.cli.learn")
 FLAX = {"flax", "optax", "orbax"}
 
 
