@@ -75,7 +75,7 @@ def measure(task: tasks.Task, name: str, networks: Path, path: Path, quick: bool
     method = methods.method(task, None if name == DIRECT else name, effort, networks)
     tuned = methods.tune(method, task, lambda line: print(line, file=sys.stderr))
     batch = len(task.validation.truth)
-    arguments = method.reconstruct, task.operator, task.test, tuned["parameters"], batch
+    arguments = method.reconstruct, task, task.test, tuned["parameters"], batch
     images, scores = jax.block_until_ready(methods.evaluate(*arguments))
     record = {
         "task": task.name,

@@ -8,9 +8,9 @@
   `factor`; the first strength is 49/255. Complex images are freed from their smooth phase, then
   real and imaginary part are denoised; a network for one strength is rescaled to others.
 
-Fidelities carry the statistical weights where there are some. Every real image is cut off at zero
-in the end, whatever the method. Parameters climb a geometric ladder, one after the other, by the
-mean PSNR of the validation images; a maximum on a ladder's end is reported as such.
+Fidelities carry the statistical weights where there are some. Images that cannot be negative are
+cut off at zero in the end, whatever the method. Parameters climb a geometric ladder, one after the
+other, by the mean PSNR of the validation images; a maximum on a ladder's end is reported as such.
 """
 
 import functools
@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 from jaxtyping import Array
 
-from _quality.tasks import Ladder, Scan, Task, powers
+from _quality.shared import Ladder, Scan, Task, powers
 from jaxrecon import metrics
 from jaxrecon.core import (
     LinearOperator,
@@ -211,25 +211,27 @@ REGULARISED = (*VARIATIONAL, *(f"PnP {name}" for name in DENOISERS))
 # -------------------------------------------------------------------------------------- measurement
 
 
-@jax.jit
-def _batch(method: Partial, A: LinearOperator, scans: Scan, parameters: dict) -> tuple[Array, dict]:
+@functools.partial(jax.jit, static_argnames="positive")
+def _batch(
+    method: Partial, A: LinearOperator, scans: Scan, parameters: dict, positive: bool
+) -> tuple[Array, dict]:
     def one(scan: Scan) -> tuple[Array, dict]:
         image = method(A, scan, parameters)
-        image = image if jnp.iscomplexobj(image) else jnp.maximum(image, 0)
+        cut = positive and not jnp.iscomplexobj(image)
+        image = jnp.maximum(image, 0) if cut else image
         return image, metrics.summary(image, scan.truth)
 
     return jax.vmap(one)(scans)
 
 
 def evaluate(
-    method: Partial, A: LinearOperator, scans: Scan, parameters: dict, batch: int
+    method: Partial, task: Task, scans: Scan, parameters: dict, batch: int
 ) -> tuple[Array, dict[str, Array]]:
-    """Images and scores of a stack of scans, some at a time."""
-    n = len(scans.truth)
-    parts = [
-        _batch(method, A, jax.tree.map(lambda a, i=i: a[i : i + batch], scans), parameters)
-        for i in range(0, n, batch)
-    ]
+    """Images and scores of a stack of scans of a task, some at a time."""
+    parts = []
+    for i in range(0, len(scans.truth), batch):
+        some = jax.tree.map(lambda a, i=i: a[i : i + batch], scans)
+        parts.append(_batch(method, task.operator, some, parameters, task.positive))
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
 
 
@@ -248,7 +250,7 @@ def tune(method: Method, task: Task, log: Callable[[str], None]) -> dict:
         key = tuple(parameters.values())
         if key not in seen:
             n = len(task.validation.truth)
-            scores = evaluate(method.reconstruct, task.operator, task.validation, parameters, n)[1]
+            scores = evaluate(method.reconstruct, task, task.validation, parameters, n)[1]
             psnr = float(jnp.mean(scores["psnr"]))
             seen[key] = psnr if psnr == psnr else -jnp.inf
             log(f"  {parameters} {psnr:.2f} dB")

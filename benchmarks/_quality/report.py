@@ -36,16 +36,16 @@ def tables(records: dict[str, list[dict]]) -> list[str]:
     """Markdown: the overview, each task, the orders."""
     main = [name for name in MAIN if name in records]
     lines = ["PSNR in dB over the test images, mean ± standard deviation", ""]
-    lines += _rows(["", *(records[name][0]["title"] for name in main)], _overview(records, main))
+    lines += markdown(["", *(records[name][0]["title"] for name in main)], _overview(records, main))
     for name in main:
         lines += ["", f"## {records[name][0]['title']}", "", *records[name][0]["facts"], ""]
         head = ["", "PSNR (dB)", "SSIM", "NRMSE", "parameters", "tried", "s"]
-        lines += _rows(head, [_detail(record) for record in records[name]])
+        lines += markdown(head, [_detail(record) for record in records[name]])
     orders = [name for name in records if name.startswith("single-pixel")]
     if orders:
         lines += ["", "## Orders of the Hadamard rows", ""]
         head = ["", "pinv (dB)", "TV (dB)", "gain (dB)", "largest gain"]
-        lines += _rows(head, [_order(name, records[name]) for name in orders])
+        lines += markdown(head, [_order(name, records[name]) for name in orders])
     return [*lines, ""]
 
 
@@ -86,7 +86,7 @@ def _figure(key: str, record: dict) -> str:
     return SCORES[key].format(np.mean(record[key]), np.std(record[key], ddof=1))
 
 
-def _rows(head: list[str], rows: list[list[str]]) -> list[str]:
+def markdown(head: list[str], rows: list[list[str]]) -> list[str]:
     line = lambda cells: "| " + " | ".join(cells) + " |"  # noqa: E731
     return [line(head), "|" + "---|" * len(head), *map(line, rows)]
 

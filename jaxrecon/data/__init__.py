@@ -4,7 +4,13 @@ Nothing is downloaded. Images are `(y, x)`, x growing with the column and y with
 """
 
 from jaxrecon.data._anatomy import MU_WATER, Anatomy, ct_slice, downsample, t1_slice, t1_volume
-from jaxrecon.data._ellipses import Ellipses, ellipses, modified_shepp_logan, shepp_logan
+from jaxrecon.data._ellipses import (
+    Ellipses,
+    ellipses,
+    modified_shepp_logan,
+    random_ellipses,
+    shepp_logan,
+)
 from jaxrecon.data._kspace import cartesian_coordinates, kspace
 from jaxrecon.data._line_integrals import bin_averages, line_integrals, ray_integrals
 from jaxrecon.data._raster import area_average, rasterise
@@ -26,6 +32,7 @@ __all__ = [
     "kspace",
     "line_integrals",
     "modified_shepp_logan",
+    "random_ellipses",
     "rasterise",
     "ray_integrals",
     "shepp_logan",

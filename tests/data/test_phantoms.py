@@ -181,7 +181,20 @@ def test_gradients_are_finite_at_tangents():
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(jax.grad(total)(disc)))
 
 
+def test_random_ellipses_have_the_distribution_of_the_paper():
+    draw = jax.jit(jax.vmap(lambda key: data.random_ellipses(key, half_width=3.0)))
+    phantoms = draw(jax.random.split(jax.random.key(0), 400))
+    there = np.asarray(phantoms.value != 0)
+    number, value = there.sum(1), np.abs(np.asarray(phantoms.value)[there])
+    assert abs(number.mean() - 50) < 1 and abs(number.var() - 50) < 8
+    assert abs(value.mean() - 0.25 * 0.4) < 0.002
+    assert abs(np.mean(phantoms.semi_axes) - 3 * 0.2) < 0.01 and np.min(phantoms.semi_axes) > 0
+    assert abs(np.mean(np.abs(phantoms.centre)) - 1.5) < 0.01 and np.max(phantoms.centre) <= 3
+
+
 def test_errors_name_the_argument():
+    with pytest.raises(ValueError, match="`n` is 0"):
+        data.random_ellipses(jax.random.key(0), n=0)
     with pytest.raises(ValueError, match="`centre` has shape"):
         data.ellipses([1.0, 2.0], [(0, 0)], [(1, 1), (1, 1)])
     with pytest.raises(ValueError, match="`value` has shape"):

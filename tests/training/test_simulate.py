@@ -7,6 +7,7 @@ import numpy as np
 from jaxrecon import core
 from jaxrecon.physics import ct, mri
 from jaxrecon.training.input import Gaussian, Photons, random_masks, simulated
+from jaxrecon.training.losses import l2, supervised
 
 KEY = jax.random.key(2)
 
@@ -51,3 +52,14 @@ def test_a_key_gives_the_same_measurement_again():
     loss = simulated(keep, Gaussian(core.identity(jnp.zeros(5)), 0.5))
     draw = lambda key: float(loss(None, {"x": jnp.ones(5)}, key)[0])  # noqa: E731
     assert draw(KEY) == draw(KEY) != draw(jax.random.key(3))
+
+
+def test_a_scan_may_bring_the_truth_of_another_grid():
+    def measure(key, fine):
+        truth = fine.reshape(2, 2, 2, 2).mean((1, 3))
+        return core.identity(truth), 2 * truth, truth
+
+    batch = {"x": jnp.arange(16.0).reshape(4, 4)}
+    loss = simulated(supervised(l2), measure)
+    value, _ = loss(lambda A, y: A.H(y) / 2, batch, KEY)
+    assert float(value) == 0

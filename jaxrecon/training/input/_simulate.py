@@ -1,8 +1,10 @@
 """Measurements drawn on the device, anew at every visit of an image.
 
-The batches hold images alone; ``measure(key, x) -> (A, y)``, a pytree callable, makes a scan of
+The batches hold objects alone; ``measure(key, x) -> (A, y)``, a pytree callable, makes a scan of
 each inside the loss, with the key of that example. Training so never sees the same noise twice, no
-measurement is stored, and a restart or another number of devices meets the same ones.
+measurement is stored, and a restart or another number of devices meets the same ones. Where the
+object is not the truth to be compared with, being on a finer grid or drawn from the key, `measure`
+returns that as a third.
 """
 
 from collections.abc import Callable
@@ -19,10 +21,13 @@ from jaxrecon.training._step import Loss, callable_pytree
 
 @runtime_checkable
 class Measure(Protocol):
-    """A pytree callable that scans an image."""
+    """A pytree callable that scans an object."""
 
-    def __call__(self, key: Key[Array, ""], x: Array) -> tuple[LinearOperator, Array]:
-        """The forward model, whose arrays may depend on the key, and the measurement."""
+    def __call__(self, key: Key[Array, ""], x: Any) -> tuple[Any, ...]:
+        """The forward model, whose arrays may depend on the key, the measurement, and the truth.
+
+        The truth may be left out: it is the object then.
+        """
         ...
 
 
@@ -102,8 +107,8 @@ class _Simulated:
     def __call__(self, net: Any, batch: dict[str, Any], key: Key[Array, ""]) -> tuple[Array, dict]:
         key_scan, key_loss = jax.random.split(key)
         x = batch[self.name]
-        A, y = self.measure(key_scan, x)
-        return self.loss(net, {**batch, "x": x, "A": A, "y": y}, key_loss)
+        A, y, *truth = self.measure(key_scan, x)
+        return self.loss(net, {**batch, "x": truth[0] if truth else x, "A": A, "y": y}, key_loss)
 
 
 def simulated(loss: Loss, measure: Measure, *, name: str = "x") -> Loss:
@@ -111,8 +116,9 @@ def simulated(loss: Loss, measure: Measure, *, name: str = "x") -> Loss:
 
     Args:
         loss: ``loss(net, {"A": A, "y": y, "x": x, ...}, key)``, as those of `training.losses`.
-        measure: ``measure(key, x) -> (A, y)``: `Gaussian`, `Photons`, `random_masks`, or your own.
-        name: under which the batch holds its images.
+        measure: ``measure(key, x) -> (A, y)`` or ``(A, y, truth)``: `Gaussian`, `Photons`,
+            `random_masks`, or your own.
+        name: under which the batch holds its objects.
 
     Example:
         >>> from jaxrecon.core import identity
