@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from jaxrecon import functionals as F
-from jaxrecon.core import Problem, diagonal, identity, run, tree
+from jaxrecon.core import Problem, diagonal, identity, materialise, run, tree
 from jaxrecon.functionals.denoisers import DenoiserPrior, ProxDenoiser
 from jaxrecon.nets import reconstruction as R
 from jaxrecon.physics import ct, mri
@@ -82,9 +82,18 @@ def test_units_are_undone(x64):
     np.testing.assert_allclose(net(50.0 * A, 3 * y), 3 / 50 * net(A, y), rtol=1e-9)
     scan = R.normalise(A, y)
     assert float(jnp.max(jnp.abs(scan.x0))) == pytest.approx(1.0)
-    # t is the exact step: the slope along Aᴴy vanishes at t Aᴴy.
-    assert abs(float(tree.dot(A.H(y), A.H(scan.scale * A(scan.x0) - y)))) < 1e-12
+    # The first image is the best multiple of Aᴴy: the slope along it vanishes.
+    assert abs(float(tree.dot(scan.x0, scan.A.H(scan.A(scan.x0) - scan.y)))) < 1e-12
     assert jnp.all(net(A, 0 * y) == net(A, 0 * y))  # no NaN for an empty scan
+
+
+def test_norms_are_about_one_whatever_is_measured(x64):
+    """Also of measurements that hold little of the largest singular values."""
+    A = ct.parallel_beam(jnp.linspace(0, 3, 8), (16, 16), 24)
+    x = jax.random.normal(KEYS[0], (16, 16))
+    for factor in (1.0, 1e6):
+        unit = R.normalise(factor * A, A(x - x.mean())).A
+        assert 1 <= float(jnp.linalg.norm(materialise(unit), 2)) < 1.5
 
 
 def test_batches(x64):

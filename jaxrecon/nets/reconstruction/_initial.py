@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from jaxrecon.core import LinearOperator, pytree, static, tree
-from jaxrecon.nets.reconstruction._scan import steepest_descent
+from jaxrecon.nets.reconstruction._scan import inverse_square_norm, steepest_descent
 from jaxrecon.physics import ct
 from jaxrecon.solvers import linear
 
@@ -93,8 +93,7 @@ class Tikhonov:
 
     def __call__(self, A: LinearOperator, y: PyTree) -> PyTree:
         """The regularised image."""
-        step, _ = steepest_descent(A, y)
-        damping = self.weight / step
+        damping = self.weight / inverse_square_norm(A, y)
         if A.shifted_inverse(damping) is not None:
             return linear.tikhonov(A, y, damping)
         options: dict[str, Any] = {"n_iter": self.n_iter, "tol": self.tol}

@@ -3,13 +3,14 @@
 A network learns numbers of a certain size, while images come in 1/mm, in counts or in a scanner's
 own units, and forward models with norms from 1 to 1000. With an initial image x₀,
 
-    s = max |x₀|,    t = ‖Aᴴy‖² / ‖AAᴴy‖²,    A' = √t A,    y' = √t y / s,    x = s x'        (1)
+    s = max |x₀|,    t = ‖v‖² / ‖Av‖²,    A' = √t A,    y' = √t y / s,    x = s x'             (1)
 
-A'x' = y' is solved by an image of about 1, and ‖A'‖ is about 1: t is the exact step of steepest
-descent from zero, hence 1/t an average of the squared singular values that Aᴴy excites, which are
-the large ones. By default x₀ = t Aᴴy. Everything comes from the measurements, so a reconstruction
-that starts with (1) commutes with a change of units: c·A and d·y give d/c times the image.
-Derivatives flow through s and t.
+A'x' = y' is solved by an image of about 1, and ‖A'‖ is about 1: v = (AᴴA)²Aᴴy are two steps of the
+power method, so that 1/t is ‖A‖² from below. Without them, an object whose mean is about zero
+excites so little of the largest singular values of a projector that t is three times too large, and
+a gradient step of t diverges. By default x₀ is the multiple of Aᴴy that explains the data best.
+Everything comes from the measurements, so a reconstruction that starts with (1) commutes with a
+change of units: c·A and d·y give d/c times the image. Derivatives flow through s and t.
 """
 
 from typing import Any, NamedTuple
@@ -23,6 +24,8 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, PyTree
 
 from jaxrecon.core import LinearOperator, tree
+
+_N_POWER = 2
 
 
 class Scan(NamedTuple):
@@ -40,7 +43,7 @@ def normalise(A: LinearOperator, y: PyTree, x0: PyTree | None = None) -> Scan:
     Args:
         A: forward model.
         y: measurements, like its range.
-        x0: initial image, t Aᴴy by default.
+        x0: initial image, the best multiple of Aᴴy by default.
 
     Returns:
         A', y', x₀' and s, which multiplies what is reconstructed from them.
@@ -52,10 +55,10 @@ def normalise(A: LinearOperator, y: PyTree, x0: PyTree | None = None) -> Scan:
         >>> scan.x0.round(3).tolist(), float(scan.scale.round(3)), scan.A(jnp.ones(2)).tolist()
         ([0.25, 1.0], 4.0, [1.0, 1.0])
     """
-    t, back = steepest_descent(A, y)
-    x0 = tree.scale(t, back) if x0 is None else x0
+    step, back, again = _back_and_forth(A, y)
+    x0 = tree.scale(step, back) if x0 is None else x0
     scale = peak(x0)
-    root = jnp.sqrt(t)
+    root = jnp.sqrt(_inverse_square_norm(A, again))
     return Scan(root * A, tree.scale(root / scale, y), tree.scale(1 / scale, x0), scale)
 
 
@@ -66,11 +69,40 @@ def unscaled(A: LinearOperator, y: PyTree, x0: PyTree | None = None) -> Scan:
 
 
 def steepest_descent(A: LinearOperator, y: PyTree) -> tuple[Array, PyTree]:
-    """The exact step t of steepest descent on ½‖Ax − y‖² from zero, and Aᴴy; t = 1 for y = 0."""
+    """The exact step of steepest descent on ½‖Ax − y‖² from zero, and Aᴴy; step 1 for y = 0."""
+    return _back_and_forth(A, y)[:2]
+
+
+def inverse_square_norm(A: LinearOperator, y: PyTree) -> Array:
+    """The t of equation (1): 1/‖A‖² or a little more; 1 for y = 0."""
+    return _inverse_square_norm(A, _back_and_forth(A, y)[2])
+
+
+def _back_and_forth(A: LinearOperator, y: PyTree) -> tuple[Array, PyTree, PyTree]:
+    """The step of steepest descent, Aᴴy and AAᴴy."""
     back = A.H(y)
-    size, image_size = tree.sum_of_squares(back), tree.sum_of_squares(A(back))
-    found = image_size > 0
-    return jnp.where(found, size / jnp.where(found, image_size, 1), 1), back
+    again = A(back)
+    return _ratio(back, again), back, again
+
+
+def _inverse_square_norm(A: LinearOperator, data: PyTree) -> Array:
+    """From AAᴴy; vectors are kept near length one against overflow."""
+    for _ in range(_N_POWER):
+        image = A.H(tree.scale(jnp.sqrt(_inverse_size(data)), data))
+        data = A(image)
+    return _ratio(image, data)
+
+
+def _ratio(above: PyTree, below: PyTree) -> Array:
+    """‖above‖²/‖below‖², or 1 for nothing below."""
+    size = tree.sum_of_squares(below)
+    found = size > 0
+    return jnp.where(found, tree.sum_of_squares(above) / jnp.where(found, size, 1), 1)
+
+
+def _inverse_size(x: PyTree) -> Array:
+    size = tree.sum_of_squares(x)
+    return 1 / jnp.where(size > 0, size, 1)
 
 
 def check_measurements(A: LinearOperator, y: PyTree) -> None:
