@@ -92,13 +92,16 @@ def cartesian_mri(folder: Path, sizes: Sizes, acceleration: int) -> Task:
 
 
 def brains_task(
-    groups: tuple[list[np.ndarray], list[np.ndarray]], sizes: Sizes, acceleration: int
+    groups: tuple[list[np.ndarray], list[np.ndarray]],
+    sizes: Sizes,
+    acceleration: int,
+    n_coils: int = N_COILS,
 ) -> Task:
     """Scans of fine images, of which the first group validates and the second tests."""
     n, sigma = sizes.image, MRI_NOISE
-    lines = random_lines(jax.random.key(2), n, acceleration)
+    lines = fixed_lines(n, acceleration)
     keys = jax.random.split(jax.random.key(3), (2, sizes.n_test))
-    options: dict[str, Any] = {"shape": (n, n), "sigma": sigma, "mask": lines, "n_coils": N_COILS}
+    options: dict[str, Any] = {"shape": (n, n), "sigma": sigma, "mask": lines, "n_coils": n_coils}
     raw = [
         [data.simulate_mri(jnp.asarray(x), key=k, **options) for x, k in zip(group, ks)]
         for group, ks in zip(groups, keys)
@@ -110,7 +113,7 @@ def brains_task(
     scales = [scale for _, scale in pairs[0]]
     return Task(
         name=f"mri{acceleration}",
-        title=f"MRI, {acceleration}x random lines, {N_COILS} coils",
+        title=f"MRI, {acceleration}x random lines, {n_coils} coils",
         operator=(1 / size) * A,
         noise=sigma / float(np.mean(scales)),
         validation=stacked(parts[0]),
@@ -123,6 +126,11 @@ def brains_task(
             "maps are given; objects are Fourier-cropped to what the scanner measured",
         ),
     )
+
+
+def fixed_lines(n: int, acceleration: int) -> Array:
+    """The mask of the tasks."""
+    return random_lines(jax.random.key(2), n, acceleration)
 
 
 def random_lines(key: Array, n: int, acceleration: int) -> Array:

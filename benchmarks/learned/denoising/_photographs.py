@@ -1,11 +1,12 @@
 """Photographs to train denoisers on and to judge them by: BSD400, BSD68, Set12, grey, in [0, 1]."""
 
-from collections.abc import Iterator
+import dataclasses
 from pathlib import Path
+from typing import SupportsIndex
 
 import numpy as np
 
-N_VALIDATION = 20
+N_VALIDATION, CROP = 20, 128
 
 
 def training_images(folder: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -25,17 +26,33 @@ def test_images(folder: Path) -> dict[str, list[np.ndarray]]:
     return {"Set12": set12, "BSD68": bsd68}
 
 
-def patches(images: np.ndarray, size: int, batch: int, seed: int) -> Iterator[np.ndarray]:
-    """Endless batches of square patches, flipped and turned at random."""
-    rng = np.random.default_rng(seed)
-    places = np.asarray(images.shape[1:]) - size + 1
-    while True:
-        drawn = []
-        for i in rng.integers(len(images), size=batch):
-            y, x = rng.integers(places)
-            patch = np.rot90(images[i, y : y + size, x : x + size], rng.integers(4))
-            drawn.append(patch[:, ::-1] if rng.integers(2) else patch)
-        yield unit(np.stack(drawn))
+@dataclasses.dataclass(frozen=True)
+class Patches:
+    """Square patches of photographs, flipped and turned: a source of ``{"image": patch}``.
+
+    The same place gives the same patch, whoever reads it and when.
+    """
+
+    images: np.ndarray
+    side: int
+    seed: int
+    n: int = 2**20
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __getitem__(self, index: SupportsIndex) -> dict[str, np.ndarray]:
+        rng = np.random.default_rng((self.seed, int(index)))
+        image = self.images[rng.integers(len(self.images))]
+        y, x = rng.integers(np.asarray(image.shape) - self.side + 1)
+        patch = np.rot90(image[y : y + self.side, x : x + self.side], rng.integers(4))
+        return {"image": unit(patch[:, ::-1] if rng.integers(2) else patch)}
+
+
+def middles(images: np.ndarray) -> np.ndarray:
+    """The middle of each photograph."""
+    top, left = ((n - CROP) // 2 for n in images.shape[1:])
+    return images[:, top : top + CROP, left : left + CROP]
 
 
 def noisy(image: np.ndarray, sigma: float, i: int) -> np.ndarray:

@@ -1,13 +1,13 @@
 """Trains denoisers on BSD400 and judges them on Set12 and BSD68.
 
-    python benchmarks/learned/train_denoisers.py [--size cpu|gpu] [--seeds 0 1 2] [NAME ...]
-    python benchmarks/learned/train_denoisers.py --evaluate [--sigmas 15 25 50] [NAME ...]
+    python benchmarks/learned/denoising/train.py [--size cpu|gpu] [--seeds 0 1 2] [NAME ...]
+    python benchmarks/learned/denoising/train.py --evaluate [--sigmas 15 25 50] [NAME ...]
 
 For every NAME and seed: weights NAME-SIZE-SEED.npz, chosen on 20 images of BSD400 that training
-does not see, and a log beside it. Then (with --evaluate: only) PSNR on the test sets, which nothing
-was chosen by, as denoisers.json, denoisers.md (mean over the images, ± standard deviation over
-seeds) and denoisers.png. All networks see all noise levels up to 55; KAIR's DnCNN, for 25 only, is
-beside them where its weights are.
+does not see, and a folder of checkpoints and logs, from which a stopped training goes on. Then
+(with --evaluate: only) PSNR on the test sets, which nothing was chosen by, as denoisers.json,
+denoisers.md (mean over the images, ± standard deviation over seeds) and denoisers.png. All networks
+see all noise levels up to 55; KAIR's DnCNN, for 25 only, is beside them where its weights are.
 
 Published on BSD68 at 25: CRR 28.1, WCRR 28.7, DnCNN 29.23 dB.
 """
@@ -19,17 +19,20 @@ import json
 from pathlib import Path
 from typing import Any
 
-import _loop
 import jax
+import jax.numpy as jnp
 import numpy as np
-from _models import CPU, GPU
-from _photographs import noisy, patches, psnr, test_images, training_images
+from _photographs import Patches, middles, noisy, psnr, test_images, training_images
+from _recipes import CPU, GPU, DenoisingLoss
 from flax import nnx
 
+from jaxrecon import viz
 from jaxrecon.nets.layers import n_parameters
 from jaxrecon.nets.priors import read_dncnn
+from jaxrecon.training import Trainer, load_weights, save_weights
+from jaxrecon.training.input import ArraySource, Batches
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
 SIZES = {"cpu": CPU, "gpu": GPU}
 KAIR = "DnCNN (KAIR, for 25)"
 SHOWN = 0  # which image of Set12 the picture shows
@@ -46,7 +49,6 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=["Set12", "BSD68"])
     parser.add_argument("--sigmas", type=float, nargs="+", default=[15, 25, 50], help="of 255")
     parser.add_argument("--steps", type=int, help="in place of the recipe's")
-    parser.add_argument("--seconds", type=float, help="stop each training after so long")
     parser.add_argument("--validate-every", type=int, default=200, metavar="STEPS")
     options = parser.parse_args()
     names = options.names or list(CPU)
@@ -63,25 +65,43 @@ def main() -> None:
 
 
 def train(name: str, seed: int, options: argparse.Namespace) -> None:
-    """One network from one seed."""
+    """One network from one seed; goes on where it was stopped."""
     recipe = SIZES[options.size][name]
     if options.steps:
         recipe = dataclasses.replace(recipe, steps=options.steps)
     images, held_out = training_images(options.data / "train")
     net = recipe.build(rngs=nnx.Rngs(seed))
     path = weights(options, name, seed)
+    if path.exists():
+        return
     print(json.dumps({"network": name, "seed": seed, "parameters": n_parameters(net)}), flush=True)
-    net, _ = _loop.train(
-        net,
-        recipe,
-        patches(images, recipe.patch, recipe.batch, seed),
-        functools.partial(mean_psnr, images=list(held_out[:, 26:154, 26:154]), sigma=25 / 255),
-        seed=seed,
-        every=options.validate_every,
-        log=path.with_suffix(".jsonl"),
-        seconds=options.seconds,
+    clean = middles(held_out)
+    source = ArraySource(x=clean, y=np.stack([noisy(x, 25 / 255, i) for i, x in enumerate(clean)]))
+    trainer = Trainer(
+        loss=DenoisingLoss(recipe.max_sigma, recipe.penalty),
+        optimiser=recipe.optimiser(),
+        n_steps=recipe.steps,
+        folder=path.with_suffix(""),
+        evaluation=validation,
+        evaluation_batch=4,
+        ema_decay=recipe.decay,
+        log_every=options.validate_every,
+        validate_every=options.validate_every,
+        monitor="psnr",
+        mode="max",
+        on_log=lambda kind, step, values: print(json.dumps({"step": step, **values}), flush=True),
     )
-    _loop.save(path, net)
+    batches = Batches(Patches(images, recipe.patch, seed), recipe.batch, seed=seed)
+    trainer.fit(net, batches, source, key=jax.random.key(seed))
+    save_weights(path, trainer.best(net), card={"seed": seed, "steps": recipe.steps})
+
+
+def validation(net: Any, example: dict[str, Any], key: Any) -> tuple[Any, dict[str, Any]]:
+    """The PSNR of an image at 25, and its negative as a loss."""
+    del key
+    error = jnp.mean((net(example["y"], 25 / 255) - example["x"]) ** 2)
+    value = -10 * jnp.log10(error)
+    return -value, {"psnr": value}
 
 
 def weights(options: argparse.Namespace, name: str, seed: int) -> Path:
@@ -115,7 +135,7 @@ def evaluate(names: list[str], options: argparse.Namespace) -> None:
         build = functools.partial(SIZES[options.size][name].build, rngs=nnx.Rngs(0))
         found = [p for s in options.seeds if (p := weights(options, name, s)).is_file()]
         if found:
-            subjects[name] = [_loop.load(path, build()) for path in found]
+            subjects[name] = [load_weights(path, build()) for path in found]
     if (kair := options.data / "denoisers" / "kair_dncnn_25.npz").is_file():
         subjects[KAIR] = [read_dncnn(kair)]
     records = []
@@ -153,8 +173,6 @@ def _cell(values: list[float] | None) -> str:
 
 def picture(subjects: dict[str, list[Any]], truth: np.ndarray, path: Path) -> None:
     """One photograph at 25, by everyone's first seed."""
-    from jaxrecon import viz
-
     y = noisy(truth, 25 / 255, SHOWN)
     shown = {"noisy": y}
     shown |= {name: np.asarray(_denoise(nets[0], y, 25 / 255)) for name, nets in subjects.items()}
