@@ -96,10 +96,12 @@ def brains_task(
     sizes: Sizes,
     acceleration: int,
     n_coils: int = N_COILS,
+    sigma: float = MRI_NOISE,
+    mask: Array | None = None,
 ) -> Task:
     """Scans of fine images, of which the first group validates and the second tests."""
-    n, sigma = sizes.image, MRI_NOISE
-    lines = fixed_lines(n, acceleration)
+    n = sizes.image
+    lines = fixed_lines(n, acceleration) if mask is None else mask
     keys = jax.random.split(jax.random.key(3), (2, sizes.n_test))
     options: dict[str, Any] = {"shape": (n, n), "sigma": sigma, "mask": lines, "n_coils": n_coils}
     raw = [
@@ -122,8 +124,7 @@ def brains_task(
         n_iter=10,
         facts=(
             *raw[1][0].facts,
-            f"{int(lines.sum())} of {n} lines, {n // (2 * acceleration)} of them calibration; the "
-            "maps are given; objects are Fourier-cropped to what the scanner measured",
+            "the maps are given; objects are Fourier-cropped to what the scanner measured",
         ),
     )
 

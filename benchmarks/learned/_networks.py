@@ -58,16 +58,16 @@ def unrolled(
 
 
 def _ct(
-    n_iter: int, width: int, unet: tuple[int, int], steps: int, batch: int
+    n_iter: int, width: int, unet: tuple[int, int], steps: int, batch: int, rate: float
 ) -> dict[str, Recipe]:
     pgd = functools.partial(unrolled, ProximalGradient(1.0), {"step": 1.0}, n_iter, width)
     admm = functools.partial(unrolled, ADMM(n_inner=3), {"penalty": 0.3}, n_iter // 2, width)
     lpd = functools.partial(learned_primal_dual, n_iter=n_iter, width=width)
     return {
-        "U-Net": Recipe(functools.partial(post_processing, FBP, 1, *unet), steps, batch, 1e-3),
-        "unrolled PGD": Recipe(pgd, steps, batch, 1e-3),
-        "unrolled ADMM": Recipe(admm, steps, batch, 1e-3),
-        "learned primal-dual": Recipe(lpd, steps, batch, 1e-3),
+        "U-Net": Recipe(functools.partial(post_processing, FBP, 1, *unet), steps, batch, rate),
+        "unrolled PGD": Recipe(pgd, steps, batch, rate),
+        "unrolled ADMM": Recipe(admm, steps, batch, rate),
+        "learned primal-dual": Recipe(lpd, steps, batch, rate),
     }
 
 
@@ -88,25 +88,25 @@ def varnet(n_iter: int, width: int, depth: int, *, rngs: nnx.Rngs) -> Unrolled:
 
 
 def _mri(
-    n_iter: int, width: int, unet: tuple[int, int], steps: int, batch: int
+    n_iter: int, width: int, unet: tuple[int, int], steps: int, batch: int, rate: float
 ) -> dict[str, Recipe]:
     zero_filled = functools.partial(post_processing, MatchedAdjoint(), 2, *unet)
     return {
-        "U-Net": Recipe(zero_filled, steps, batch, 1e-3),
-        "MoDL": Recipe(functools.partial(modl_of, n_iter, width, 5), steps, batch, 1e-3),
-        "VarNet": Recipe(functools.partial(varnet, n_iter, width // 2, 2), steps, batch, 1e-3),
+        "U-Net": Recipe(zero_filled, steps, batch, rate),
+        "MoDL": Recipe(functools.partial(modl_of, n_iter, width, 5), steps, batch, rate),
+        "VarNet": Recipe(functools.partial(varnet, n_iter, width // 2, 2), steps, batch, rate),
     }
 
 
 RECIPES = {
     "cpu": {
-        "ellipses": _ct(n_iter=6, width=32, unet=(16, 4), steps=1200, batch=2),
-        "head": _ct(n_iter=6, width=32, unet=(16, 4), steps=1200, batch=2),
-        "mri": _mri(n_iter=5, width=32, unet=(16, 4), steps=1200, batch=2),
+        "ellipses": _ct(n_iter=6, width=32, unet=(16, 4), steps=3000, batch=1, rate=2e-3),
+        "head": _ct(n_iter=6, width=32, unet=(16, 4), steps=3000, batch=1, rate=2e-3),
+        "mri": _mri(n_iter=5, width=32, unet=(16, 4), steps=2000, batch=1, rate=2e-3),
     },
     "gpu": {
-        "ellipses": _ct(n_iter=10, width=32, unet=(32, 4), steps=50_000, batch=16),
-        "head": _ct(n_iter=10, width=64, unet=(64, 4), steps=20_000, batch=16),
-        "mri": _mri(n_iter=10, width=64, unet=(64, 4), steps=40_000, batch=8),
+        "ellipses": _ct(n_iter=10, width=32, unet=(32, 4), steps=50_000, batch=16, rate=1e-3),
+        "head": _ct(n_iter=10, width=64, unet=(64, 4), steps=20_000, batch=16, rate=1e-3),
+        "mri": _mri(n_iter=10, width=64, unet=(64, 4), steps=40_000, batch=8, rate=1e-3),
     },
 }

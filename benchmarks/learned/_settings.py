@@ -140,48 +140,70 @@ def _as_scan(A: ct.Parallel, y: Array, truth: Array) -> Scan:
 
 def head(folder: Path, sizes: Sizes) -> Setting:
     """One patient in three slabs."""
+    fine, pixel = fine_head(folder, sizes)
+    groups = tuple(jnp.asarray(fine[slab]) for slab in head_slabs(sizes)[1:])
+    task, size = ct_task("head", groups, CTScanner(pixel))
+    measure = functools.partial(_measure_head, CTScanner(pixel), size)
+    return Setting((task,), ArraySource(x=fine[head_slabs(sizes)[0]]), measure)
+
+
+def fine_head(folder: Path, sizes: Sizes) -> tuple[np.ndarray, float]:
+    """The head CT in 1/mm with twice as many pixels as the images have, and their side in mm."""
     attenuation, pixel = head_attenuation(folder)
     factor = attenuation.shape[1] // (2 * sizes.image)
-    fine = np.stack([data.downsample(x, factor) for x in jnp.asarray(attenuation)])
-    simulate = jax.jit(functools.partial(_simulate_head, factor * pixel))
-    slabs = {
-        "train": list(range(0, 49)),
-        "validation": evenly(53, 57, sizes.n_validation),
-        "test": evenly(63, 96, sizes.n_test),
-    }
-    keys = jax.random.split(jax.random.key(11), (2, sizes.n_test))
-    scans = [
-        [simulate(key, jnp.asarray(fine[z])) for z, key in zip(slabs[name], some)]
-        for name, some in zip(("validation", "test"), keys)
-    ]
-    size = known_norm(scans[0][0].operator)
-    groups = [stacked([ct_scan(s, PHOTONS, size) for s in group]) for group in scans]
+    if not factor:
+        return np.repeat(np.repeat(attenuation, 2, 1), 2, 2), pixel / 2
+    fine = jax.vmap(lambda x: data.downsample(x, factor))(jnp.asarray(attenuation))
+    return np.asarray(fine), factor * pixel
+
+
+def head_slabs(sizes: Sizes) -> tuple[list[int], list[int], list[int]]:
+    """Slices to train, to validate and to test on."""
+    return list(range(49)), evenly(53, 57, sizes.n_validation), evenly(63, 96, sizes.n_test)
+
+
+class CTScanner(NamedTuple):
+    """What scans a fine image."""
+
+    pixel: float  # of the fine image, mm
+    views: int = HEAD_VIEWS
+    photons: float = PHOTONS
+    arc: float = np.pi
+
+    def __call__(self, key: Array, fine: Array) -> data.CTSimulation:
+        """A scan."""
+        dose = {"n_views": self.views, "photons": self.photons, "arc": self.arc}
+        return data.simulate_ct(fine, self.pixel, key=key, **dose)
+
+
+def ct_task(name: str, groups: Any, scanner: CTScanner) -> tuple[Task, float]:
+    """Scans of fine images to validate and to test with, and the norm of their operator."""
+    keys = jax.random.split(jax.random.key(11), (2, max(map(len, groups))))
+    scan = jax.jit(lambda key, x: scanner(key, x))
+    raw = [[scan(k, x) for k, x in zip(some, group)] for some, group in zip(keys, groups)]
+    A = raw[1][0].operator
+    size = known_norm(A)
+    parts = [stacked([ct_scan(s, scanner.photons, size) for s in group]) for group in raw]
     task = Task(
-        name="head",
-        title=f"Head CT {sizes.image}², {HEAD_VIEWS} views, {PHOTONS:g} photons",
-        operator=with_norm_one(scans[0][0].operator, size),
-        noise=1 / (np.sqrt(PHOTONS) * BONE * size),
-        validation=groups[0],
-        test=groups[1],
+        name=name,
+        title=f"Head CT {A.image_shape[0]}², {scanner.views} views, {scanner.photons:g} photons",
+        operator=with_norm_one(A, size),
+        noise=1 / (np.sqrt(scanner.photons) * BONE * size),
+        validation=parts[0],
+        test=parts[1],
         direct=FILTERED,
         n_iter=12,
-        facts=(
-            *scans[0][0].facts,
-            f"one patient: slices 0 to 48 train, {slabs['validation']} tune, {slabs['test']} test",
-        ),
+        facts=(*raw[1][0].facts, "one patient: slices 0-48 train, 53-57 tune, 63-96 test"),
     )
-    measure = functools.partial(_measure_head, simulate, size)
-    return Setting((task,), ArraySource(x=fine[slabs["train"]]), measure)
+    return task, size
 
 
-def _simulate_head(pixel: float, key: Array, fine: Array) -> data.CTSimulation:
-    return data.simulate_ct(fine, pixel, key=key, n_views=HEAD_VIEWS, photons=PHOTONS)
-
-
-def _measure_head(simulate: Any, size: float, key: Array, fine: Array) -> tuple[Any, Array, Array]:
+def _measure_head(
+    scanner: CTScanner, size: float, key: Array, fine: Array
+) -> tuple[Any, Array, Array]:
     key_augment, key_scan = jax.random.split(key)
-    s = simulate(key_scan, AUGMENT(fine, key_augment))
-    scan = ct_scan(s, PHOTONS, size)
+    s = scanner(key_scan, AUGMENT(fine, key_augment))
+    scan = ct_scan(s, scanner.photons, size)
     return with_norm_one(s.operator, size), scan.data, scan.truth
 
 

@@ -18,7 +18,7 @@ runs_notebooks = pytest.mark.skipif(
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
-TOY_SIZES = {"ct.ipynb": 32, "mri.ipynb": 42, "noncartesian.ipynb": 42}
+TOY_SIZES = {"ct.ipynb": 32, "learned.ipynb": 32, "mri.ipynb": 42, "noncartesian.ipynb": 42}
 
 # What each notebook claims, in its own variables.
 CLAIMS = {
@@ -26,6 +26,11 @@ CLAIMS = {
 assert nrmse["TV"] < nrmse["FBP"]
 assert after < 0.1 * before  # the geometry comes back
 assert error["recovered"] < 1.1 * error["known"] < error["as designed"]
+""",
+    "learned.ipynb": """
+assert psnr["FBP"] < psnr["self-supervised"] < psnr["supervised"]
+assert memory["K = 32, all kept"] > 4 * memory["K = 4, all kept"]
+assert memory["K = 32, all kept"] > 3 * memory["K = 32, remat"]
 """,
     "mri.ipynb": """
 assert nrmse["TV"] < nrmse["zero-filled"] and nrmse["l1-wavelet"] < nrmse["zero-filled"]
