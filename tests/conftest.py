@@ -19,8 +19,27 @@ def shared_data() -> Path:
 
 
 @pytest.fixture
-def x64():
-    """Double precision for one test."""
+def quick():
+    """Programs that compile quickly, for one test that judges formulas and does not run for long.
+
+    What rounding may break is judged in single precision, by programs as users have them.
+    """
+    before = jax.config.values["jax_disable_most_optimizations"]
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture(autouse=True)
+def _quick_folders(request):
+    """Folders that judge formulas on tiny arrays: nearly all of their time is compilation."""
+    if request.path.parent.name in {"functionals", "layers", "losses"}:
+        request.getfixturevalue("quick")
+
+
+@pytest.fixture
+def x64(quick):
+    """Double precision for one test, which judges formulas: compiled quickly."""
     with jax.enable_x64(True):
         yield
 

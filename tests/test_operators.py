@@ -5,7 +5,7 @@ import itertools
 import jax
 import pytest
 
-from tests.registry import OPERATORS
+from tests.registry import OPERATORS, build
 from tests.verbs import DERIVATIVE_VERBS, VERBS, check_store
 
 ALL_VERBS = VERBS | DERIVATIVE_VERBS
@@ -18,17 +18,17 @@ every = pytest.mark.parametrize("name", OPERATORS)
 
 @pytest.mark.parametrize(("name", "verb"), [*itertools.product(OPERATORS, SINGLE_VERBS)])
 def test_float32(name, verb, key):
-    VERBS[verb](OPERATORS[name]("float32"), key)
+    VERBS[verb](build(name, "float32"), key)
 
 
 @pytest.mark.parametrize(("name", "verb"), [*itertools.product(OPERATORS, ALL_VERBS)])
 def test_float64(name, verb, key, x64):
-    ALL_VERBS[verb](OPERATORS[name]("float64"), key)
+    ALL_VERBS[verb](build(name, "float64"), key)
 
 
 @every
 def test_store(name, key, tmp_path):
-    A = OPERATORS[name]("float32")
+    A = build(name, "float32")
     if name == "from function":
         with pytest.raises(ValueError, match="cannot be saved"):
             check_store(A, key, tmp_path)
@@ -39,6 +39,6 @@ def test_store(name, key, tmp_path):
 @every
 def test_operator_is_an_argument_of_jit(name, key):
     """No array hides in the static part: the whole operator passes through jit."""
-    A = OPERATORS[name]("float32")
+    A = build(name, "float32")
     again = jax.jit(lambda A: A)(A)
     assert jax.tree.structure(again) == jax.tree.structure(A)

@@ -3,27 +3,33 @@
 import copy
 
 import jax
-import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 
 from jaxrecon import core
 from jaxrecon.core import tree
+from jaxrecon.core._checks import adjoint, forward  # one compilation for these checks and core's
 from tests.tolerances import ADJOINT, DERIVATIVE, EQUAL, real_name, relative_error
+
+SHIFT = 0.7
 
 
 def precision(A) -> str:
     return real_name(jax.tree.leaves(A.domain)[0].dtype)
 
 
-@jax.jit
-def forward(A, x):
-    return A(x)
+# Batches of one size, that of the basis, for the matrices and for vmap.
+forward_batch = jax.jit(jax.vmap(lambda A, x: A(x), (None, 0)))
+adjoint_batch = jax.jit(jax.vmap(lambda A, y: A.H(y), (None, 0)))
 
 
 @jax.jit
-def adjoint(A, y):
-    return A.H(y)
+def closed_forms(A, x):
+    """The gram's image of x, by its spectrum too, and brought back by the shifted inverse."""
+    image, spectrum, inverse = A.gram(x), A.gram_spectrum(), A.shifted_inverse(SHIFT)
+    circular = None if spectrum is None else core.Circulant(spectrum, A.domain)(x)
+    back = None if inverse is None else inverse(tree.add_scaled(image, SHIFT, x))
+    return image, circular, back
 
 
 def draws(A, key):
@@ -52,8 +58,8 @@ def check_adjoint(A, key):
 def check_dense_transpose(A, key):
     """The matrix of A.H is the conjugate transpose of A's, entry by entry."""
     del key
-    forward, adjoint = _real_matrix(A), _real_matrix(A.H)
-    error = relative_error(adjoint, forward.T)
+    columns, rows = forward_batch(A, _basis(A.domain)), adjoint_batch(A, _basis(A.range))
+    error = relative_error(_real_rows(rows), _real_rows(columns).T)
     assert error < 3 * ADJOINT[precision(A)], f"dense transpose {error:.1e}"
 
 
@@ -66,7 +72,7 @@ def check_shapes(A, key):
     """Domain and range tell the truth, and a wrong shape is refused by name."""
     _same_structs(jax.eval_shape(A, draws(A, key)[0]), A.range)
     _same_structs(jax.eval_shape(A.H, draws(A, key)[1]), A.domain)
-    wrong = jax.tree.map(lambda s: jnp.zeros((*s.shape, 2), s.dtype), A.domain)
+    wrong = jax.tree.map(lambda s: jnp.asarray(np.zeros((*s.shape, 2), s.dtype)), A.domain)
     assert "`x`" in _refusal(A, wrong), "a wrong shape was accepted, or refused without its name"
 
 
@@ -74,19 +80,17 @@ def check_gram(A, key):
     """A.gram equals A.H A; a gram by another way than that may differ by what A promises, `eps`."""
     x, _ = draws(A, key)
     eps = getattr(getattr(A, "outer", A), "eps", 0.0)
-    _equal(_gram(A, x), adjoint(A, forward(A, x)), 10 * max(EQUAL[precision(A)], eps), "gram")
+    image, tolerance = closed_forms(A, x)[0], 10 * max(EQUAL[precision(A)], eps)
+    _equal(image, adjoint(A, forward(A, x)), tolerance, "gram")
 
 
 def check_closed_forms(A, key):
     """What A claims of its gram is true: its eigenvalues, and the inverse of gram + shift."""
     x, _ = draws(A, key)
-    spectrum = A.gram_spectrum()
-    if spectrum is not None:
-        circulant = core.Circulant(spectrum, A.domain)
-        _equal(circulant(x), _gram(A, x), 10 * EQUAL[precision(A)], "gram spectrum")
-    inverse = A.shifted_inverse(0.7)
-    if inverse is not None:
-        back = forward(inverse, tree.add_scaled(_gram(A, x), 0.7, x))
+    image, circular, back = closed_forms(A, x)
+    if circular is not None:
+        _equal(circular, image, 10 * EQUAL[precision(A)], "gram spectrum")
+    if back is not None:
         _equal(back, x, 30 * EQUAL[precision(A)], "shifted inverse")
         _same_structs(back, A.domain)
 
@@ -100,10 +104,12 @@ def check_jit(A, key):
 
 def check_vmap(A, key):
     """vmap over examples equals a loop, for the forward and the adjoint."""
-    pairs = [draws(A, k) for k in jax.random.split(key, 3)]
-    for apply, examples in zip((forward, adjoint), zip(*pairs, strict=True), strict=True):
-        together = jax.jit(jax.vmap(apply, in_axes=(None, 0)))(A, _stacked(examples))
-        alone = _stacked([apply(A, example) for example in examples])
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    pairs = (forward, forward_batch, A.domain), (adjoint, adjoint_batch, A.range)
+    for apply, batched, side in pairs:
+        examples = [_normal(rng, side) for _ in range(_n_real(side))]
+        alone = _stacked([apply(A, example) for example in examples[:3]])
+        together = jax.tree.map(lambda a: np.asarray(a)[:3], batched(A, _stacked(examples)))
         _equal(together, alone, EQUAL[precision(A)], "vmap")
 
 
@@ -132,8 +138,8 @@ def check_traces(A, key):
         count += 1
         return A(x)
 
-    apply(A, x)
-    apply(jax.tree.map(lambda leaf: 2 * leaf if _inexact(leaf) else leaf, copy.deepcopy(A)), x)
+    apply.trace(A, x)
+    apply.trace(jax.tree.map(_doubled, copy.deepcopy(A)), x)
     assert count == 1, f"traced {count} times for one shape"
 
 
@@ -185,6 +191,13 @@ def _check_derivative(f, arguments, key):
         assert error < DERIVATIVE, f"derivative {exact:.8g}, central difference {numeric:.8g}"
 
 
+def _doubled(leaf):
+    """Twice as much, of the same type; arrays by the host, where nothing compiles."""
+    if not _inexact(leaf):
+        return leaf
+    return jnp.asarray(2 * np.asarray(leaf)) if isinstance(leaf, jax.Array) else 2 * leaf
+
+
 def _size(p):
     # Poses and coordinates move by a fraction of themselves, so that steps suit every unit.
     return max(np.max(np.abs(p)), 1e-3)
@@ -194,16 +207,37 @@ def _inexact(leaf) -> bool:
     return jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
 
 
-def _real_matrix(A):
-    """The matrix between the real vector spaces behind domain and range."""
-    x, unravel = jax.flatten_util.ravel_pytree(tree.to_real(tree.zeros(A.domain)))
+def _n_real(side) -> int:
+    """Dimensions of the real vector space behind a domain or range."""
+    return sum(leaf.size * (1 + _is_complex(leaf)) for leaf in jax.tree.leaves(side))
 
-    def column(e):
-        y = A(tree.from_real(unravel(e), A.domain))
-        return jax.flatten_util.ravel_pytree(tree.to_real(y))[0]
 
-    columns = jax.jit(jax.vmap(column, out_axes=1))
-    return np.asarray(columns(np.eye(x.size, dtype=x.dtype)), np.float64)
+def _basis(side):
+    """The unit vectors of that space, stacked: real part before imaginary part, leaf by leaf."""
+    rows = np.split(np.eye(_n_real(side)), _ends(side), axis=1)
+
+    def one(leaf):
+        values = rows.pop(0)
+        values = values + 1j * rows.pop(0) if _is_complex(leaf) else values
+        return values.reshape(-1, *leaf.shape).astype(leaf.dtype)
+
+    return jax.tree.map(one, side)
+
+
+def _ends(side):
+    sizes = [leaf.size for leaf in jax.tree.leaves(side) for _ in range(1 + _is_complex(leaf))]
+    return np.cumsum(sizes)[:-1]
+
+
+def _real_rows(images):
+    """Stacked images as rows of real numbers, in the order of `_basis`."""
+    leaves = [np.asarray(leaf).reshape(len(leaf), -1) for leaf in jax.tree.leaves(images)]
+    parts = [part for a in leaves for part in ((a.real, a.imag) if _is_complex(a) else (a,))]
+    return np.concatenate(parts, axis=1, dtype=np.float64)
+
+
+def _is_complex(leaf) -> bool:
+    return bool(jnp.issubdtype(leaf.dtype, jnp.complexfloating))
 
 
 def _refusal(A, x) -> str:
@@ -222,11 +256,6 @@ def _same_structs(value, structs):
 
 def _stacked(examples):
     return jax.tree.map(lambda *leaves: np.stack(leaves), *examples)
-
-
-@jax.jit
-def _gram(A, x):
-    return A.gram(x)
 
 
 def _equal(got, expected, tolerance, what):

@@ -110,6 +110,10 @@ def recon(
     strength: Annotated[
         float | None, typer.Option(help="Regularisation, relative to the data's scale.")
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="learned and pnp: the network; see jaxrecon models.", show_default=False),
+    ] = None,
     list_methods: Annotated[
         bool, typer.Option("--list-methods", help="Show the methods and exit.")
     ] = False,
@@ -137,9 +141,25 @@ def recon(
             remove_stripes=stripes,
             n_iter=n_iter,
             strength=strength,
+            model=model,
             command=["jaxrecon", *sys.argv[1:]],
         )
     )
+
+
+@app.command()
+def models(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Shows its card.", show_default=False)
+    ] = None,
+) -> None:
+    """Lists the networks that ship with jaxrecon, or shows what is known of one."""
+    from jaxrecon.cli import _models
+
+    if name is None:
+        _models.show_models()
+    else:
+        _models.show_card(name)
 
 
 @app.command()

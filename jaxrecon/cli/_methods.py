@@ -8,6 +8,7 @@ its function and its row.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -21,15 +22,19 @@ from jaxrecon.functionals import (
     LeastSquares,
     SquaredL2,
     WaveletL1,
+    denoisers,
     non_negative,
     wavelet,
 )
 from jaxrecon.physics import ct
-from jaxrecon.solvers import FISTA, PDHG, ConjugateGradient
+from jaxrecon.solvers import FISTA, HQS, PDHG, ConjugateGradient
+from jaxrecon.solvers.plug_and_play import dpir_schedule
 
 Report = Callable[[Any, Any], None]
 
 _MARGIN = 1.02  # power iteration approaches the norm from below
+# Trust in the denoiser: DPIR's λ, and less of it where most singular values are far below the norm.
+_TRUST_MRI, _TRUST_CT = 0.23, 0.23 / 16
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,11 +55,19 @@ class Measurement:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Iterations at most, regularisation strength, stopping tolerance (0: do all iterations)."""
+    """What may be set of a method.
+
+    Attributes:
+        n_iter: iterations at most.
+        strength: of the regularisation.
+        tol: to stop at; 0 does all iterations.
+        model: the shipped network, by name, of methods that need one.
+    """
 
     n_iter: int = 0
     strength: float = 0.0
     tol: float = 1e-4
+    model: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +81,11 @@ class Outcome:
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """A row of the table; with a `sampling`, "Cartesian" or "non-Cartesian", only for that."""
+    """A row of the table.
+
+    With a `sampling`, "Cartesian" or "non-Cartesian", it is only for that; with a `network`,
+    "reconstruction" or "denoising", it needs a shipped network for that task.
+    """
 
     name: str
     modality: str
@@ -76,6 +93,7 @@ class Method:
     reconstruct: Callable[[Measurement, Settings, Report | None], Outcome]
     defaults: Settings
     sampling: str | None = None
+    network: str | None = None
 
     @property
     def scope(self) -> str:
@@ -168,6 +186,54 @@ def _mri_tv(measurement: Measurement, settings: Settings, report: Report | None)
     return _finish(PDHG(), problem, settings, report, first, size)
 
 
+def _learned(measurement: Measurement, settings: Settings, report: Report | None) -> Outcome:
+    """A shipped network that reconstructs: every sample counts the same, whatever its weight."""
+    del report
+    net = _loaded(settings.model)
+    result = net.solve(measurement.operator, measurement.data, gradient="none")
+    return Outcome(result.value, result.status, int(result.n_iter))
+
+
+def _ct_pnp(measurement: Measurement, settings: Settings, report: Report | None) -> Outcome:
+    first = jnp.maximum(ct.fbp(measurement.operator, measurement.data), 0)
+    denoiser = _loaded(settings.model)
+    return _plug_and_play(measurement, first, denoiser, _TRUST_CT, settings, report)
+
+
+def _mri_pnp(measurement: Measurement, settings: Settings, report: Report | None) -> Outcome:
+    denoiser, first = denoisers.Complex(_loaded(settings.model)), _first_mri(measurement)
+    return _plug_and_play(measurement, first, denoiser, _TRUST_MRI, settings, report)
+
+
+def _plug_and_play(
+    measurement: Measurement,
+    first: Array,
+    denoiser: Any,
+    trust: float,
+    settings: Settings,
+    report: Report | None,
+) -> Outcome:
+    """Half-quadratic splitting with DPIR's schedule (Zhang et al. 2022), weighted.
+
+    The strength is the last one of the denoiser, in units of the image.
+    """
+    if not settings.strength > 0:
+        raise ValueError("`--strength` is 0, expected a positive strength of the denoiser")
+    A, data, size = _normalised(measurement, first)
+    schedule = dpir_schedule(settings.strength, settings.n_iter, factor=trust)
+    prior = denoisers.DenoiserPrior(denoiser, weight=schedule.weight)
+    problem = Problem(((LeastSquares(data), A), (prior, identity(A.domain))))
+    inputs = {"penalty": schedule.penalty}
+    return _finish(HQS(n_inner=10), problem, settings, report, first, size, inputs=inputs)
+
+
+@functools.cache
+def _loaded(name: str | None) -> Any:
+    from jaxrecon.nets import pretrained  # a second, which only methods that need it should take
+
+    return pretrained.load(str(name))
+
+
 def _normalised(measurement: Measurement, first: Array) -> tuple[LinearOperator, Array, Array]:
     """A of norm one (weights inside), data and image in units of the first image's size."""
     A, data, w = measurement.operator, measurement.data, measurement.weights
@@ -182,7 +248,9 @@ def _normalised(measurement: Measurement, first: Array) -> tuple[LinearOperator,
     return (1 / norm_A) * A, data / (norm_A * size), size
 
 
-def _finish(algorithm, problem, settings, report, first=None, size: Any = 1.0, key=None) -> Outcome:
+def _finish(
+    algorithm, problem, settings, report, first=None, size: Any = 1.0, key=None, inputs=None
+) -> Outcome:
     domain = problem.domain
     x0 = jnp.zeros(domain.shape, domain.dtype) if first is None else first / size
     result = run(
@@ -191,6 +259,7 @@ def _finish(algorithm, problem, settings, report, first=None, size: Any = 1.0, k
         x0,
         n_iter=settings.n_iter,
         tol=settings.tol or None,
+        inputs=inputs,
         key=key,
         progress=report,
     )
@@ -212,6 +281,22 @@ _TABLE = (
         "weighted least squares + total variation + positivity (PDHG)",
         _ct_tv,
         Settings(n_iter=500, strength=1e-4),
+    ),
+    Method(
+        "pnp",
+        "ct",
+        "weighted least squares + a shipped denoiser (plug-and-play, DPIR)",
+        _ct_pnp,
+        Settings(n_iter=12, strength=0.015, tol=0.0, model="denoiser-grey"),
+        network="denoising",
+    ),
+    Method(
+        "learned",
+        "ct",
+        "a shipped network: see jaxrecon models",
+        _learned,
+        Settings(model="ct-sparse"),
+        network="reconstruction",
     ),
     Method(
         "zero-filled",
@@ -245,6 +330,23 @@ _TABLE = (
     ),
     Method(
         "tv", "mri", "SENSE + total variation (PDHG)", _mri_tv, Settings(n_iter=200, strength=2e-3)
+    ),
+    Method(
+        "pnp",
+        "mri",
+        "SENSE + a shipped denoiser (plug-and-play, DPIR)",
+        _mri_pnp,
+        Settings(n_iter=12, strength=0.015, tol=0.0, model="denoiser-grey"),
+        network="denoising",
+    ),
+    Method(
+        "learned",
+        "mri",
+        "a shipped network: see jaxrecon models",
+        _learned,
+        Settings(model="mri-multicoil"),
+        sampling="Cartesian",
+        network="reconstruction",
     ),
 )
 

@@ -3,7 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -35,12 +35,13 @@ class Request:
     remove_stripes: bool = False
     n_iter: int | None = None
     strength: float | None = None
+    model: str | None = None
     command: Sequence[str] = ()
 
     @property
     def settings(self) -> dict[str, Any]:
         """The solver's settings; None means the method's default."""
-        return {"n_iter": self.n_iter, "strength": self.strength}
+        return {"n_iter": self.n_iter, "strength": self.strength, "model": self.model}
 
 
 def reconstruct(request: Request) -> None:
@@ -58,6 +59,7 @@ def reconstruct(request: Request) -> None:
         _terminal.say(label, getattr(scan, label))
     modality, sampling = _KINDS[type(scan)]
     method = find_method(modality, request.method, sampling)
+    network = _network(method, request.model)
     model = build_model(
         scan,
         source=request.source,
@@ -68,13 +70,35 @@ def reconstruct(request: Request) -> None:
     )
     _terminal.say("model", model.facts)
     _terminal.say("method", f"{method.name}: {method.summary}")
+    _terminal.say("network", network.facts)
 
     start = time.perf_counter()
     outcomes = _run_slices(model, method, request.settings)
     seconds = time.perf_counter() - start
     quality = _quality(model, outcomes)
     _terminal.say("quality", [f"{name}: {_text(value)}" for name, value in quality.items()])
-    _write(request, scan, model, method, outcomes, quality, seconds)
+    _write(request, scan, model, method, network, outcomes, quality, seconds)
+
+
+class _Network(NamedTuple):
+    """What is printed and what is recorded of a method's network; nothing if it has none."""
+
+    facts: list[str]
+    record: dict[str, Any]
+
+
+def _network(method: Method, name: str | None) -> _Network:
+    if method.network is None:
+        if name is not None:
+            names = dict.fromkeys(m.name for m in METHODS.values() if m.network)
+            raise ValueError(
+                f"`--model` belongs to {', '.join(names)}: `--method` is {method.name}"
+            )
+        return _Network([], {})
+    from jaxrecon.cli import _models  # flax takes a second
+
+    card = _models.suited(method, name)
+    return _Network(_models.facts(card), {"network": _models.identity(card)})
 
 
 def _check_request(request: Request) -> None:
@@ -129,13 +153,14 @@ def _data_residual(measurement: Measurement, outcome: Outcome) -> float:
     return (energy(difference) / max(energy(data), 1e-30)) ** 0.5
 
 
-def _write(request, scan, model, method, outcomes, quality, seconds) -> None:
+def _write(request, scan, model, method, network, outcomes, quality, seconds) -> None:
     images = np.stack([model.finish(outcome.image) for outcome in outcomes])
     settings = {k: v for k, v in request.settings.items() if v is not None}
     parameters = {
         "method": method.name,
         "settings": dataclasses.asdict(method.defaults) | settings,
         "model": model.facts,
+        **network.record,
     }
     inputs = [request.source, *([request.maps] if request.maps else [])]
     provenance = io.record(

@@ -16,7 +16,7 @@ from jaxrecon.core import _tree
 from jaxrecon.core._algorithm import Algorithm, Result
 from jaxrecon.core._pytree import pytree
 from jaxrecon.core._run import run
-from jaxrecon.core.operators._operator import LinearOperator
+from jaxrecon.core.operators._operator import Adjoint, LinearOperator
 
 
 def adjointness(A: LinearOperator, key: Key[Array, ""]) -> float:
@@ -31,8 +31,7 @@ def adjointness(A: LinearOperator, key: Key[Array, ""]) -> float:
         >>> adjointness(gradient(jnp.zeros((4, 5))), jax.random.key(0)) < 1e-6
         True
     """
-    key_x, key_y = jax.random.split(key)
-    x, y = _tree.random_normal(key_x, A.domain), _tree.random_normal(key_y, A.range)
+    x, y = _draws(key, A.domain, A.range)
     Ax = _forward(A, x)
     energy = _dot64(Ax, Ax)
     scale_error = abs(energy - _dot64(x, _adjoint(A, Ax))) / energy
@@ -42,10 +41,10 @@ def adjointness(A: LinearOperator, key: Key[Array, ""]) -> float:
 
 def linearity(A: LinearOperator, key: Key[Array, ""]) -> float:
     """‖A(a·u + v) − a·Au − Av‖ / ‖A(a·u + v)‖ for random u, v and a real scalar a."""
-    key_u, key_v = jax.random.split(key)
-    u, v = _tree.random_normal(key_u, A.domain), _tree.random_normal(key_v, A.domain)
-    joint = _forward(A, _tree.add_scaled(v, -1.7, u))
-    error = _tree.sub(joint, _tree.add_scaled(_forward(A, v), -1.7, _forward(A, u)))
+    u, v = _draws(key, A.domain, A.domain)
+    joint = _forward(A, jax.tree.map(_combined, u, v))
+    parts = jax.tree.map(_combined, _forward(A, u), _forward(A, v))
+    error = jax.tree.map(lambda a, b: np.asarray(a) - b, joint, parts)
     return float(np.sqrt(_dot64(error, error) / _dot64(joint, joint)))
 
 
@@ -114,14 +113,43 @@ def materialise(A: LinearOperator) -> Array:
     return jax.vmap(column, out_axes=1)(jnp.eye(x.size, dtype=x.dtype))
 
 
-@jax.jit
 def _forward(A: LinearOperator, x: PyTree) -> PyTree:
+    """A(x), compiled once for A and for A.H."""
+    return adjoint(A.inner, x) if isinstance(A, Adjoint) else forward(A, x)
+
+
+def _adjoint(A: LinearOperator, y: PyTree) -> PyTree:
+    """A.H(y), likewise."""
+    return forward(A.inner, y) if isinstance(A, Adjoint) else adjoint(A, y)
+
+
+@jax.jit
+def forward(A: LinearOperator, x: PyTree) -> PyTree:
+    """A(x) as a program of both."""
     return A(x)
 
 
 @jax.jit
-def _adjoint(A: LinearOperator, y: PyTree) -> PyTree:
+def adjoint(A: LinearOperator, y: PyTree) -> PyTree:
+    """A.H(y) as a program of both."""
     return A.H(y)
+
+
+def _draws(key: Key[Array, ""], *likes: PyTree) -> list[PyTree]:
+    """Independent standard normal trees, from the host: random numbers take long to compile."""
+    rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+
+    def one(struct: jax.ShapeDtypeStruct) -> Array:
+        values = rng.standard_normal(struct.shape)
+        if jnp.issubdtype(struct.dtype, jnp.complexfloating):
+            values = values + 1j * rng.standard_normal(struct.shape)
+        return jnp.asarray(values, struct.dtype)
+
+    return [jax.tree.map(one, like) for like in likes]
+
+
+def _combined(u: Array, v: Array) -> np.ndarray:
+    return np.asarray(-1.7 * np.asarray(u) + np.asarray(v), u.dtype)
 
 
 def _normalised(x: PyTree) -> PyTree:

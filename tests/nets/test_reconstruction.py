@@ -4,8 +4,6 @@ To add one, add a line to `NETWORKS`: a factory from random numbers, the kind of
 its number of parameters, worked out by hand.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +14,8 @@ from jaxrecon.core import replace, tree
 from jaxrecon.nets import reconstruction as R
 from jaxrecon.physics import ct, mri
 from jaxrecon.solvers import ADMM, HQS, GradientDescent, ProximalGradient, linear
+
+pytestmark = pytest.mark.usefixtures("quick")
 
 KEY = jax.random.key(5)
 SHAPE = (6, 5)
@@ -162,14 +162,7 @@ def images(dtype):
     return (x + jnp.roll(x, 1, 1) + jnp.roll(x, 1, 2) + jnp.roll(x, 2, 2)) / 100
 
 
-# Compiled for a few calls: quickly rather than well.
-@functools.partial(
-    jax.jit,
-    compiler_options={
-        "xla_backend_optimization_level": 0,
-        "xla_llvm_disable_expensive_passes": True,
-    },
-)
+@jax.jit
 def judged(params, rest, graphdef, A, y, x):
     """Mean squared error and the images; with its gradient in parameters, data and coil maps."""
 

@@ -1,6 +1,5 @@
 """What the registry asks of every image network; `test_registry.py` shows each verb to fail."""
 
-import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,8 +14,6 @@ from tests.tolerances import DERIVATIVE, EQUAL, relative_error
 
 KEY = jax.random.key(7)
 TOLERANCE = 5 * EQUAL["float32"]
-# Compiling is most of the work here.
-QUICK = {"xla_backend_optimization_level": 0}
 
 
 def example(case: Case, *leading: int, dtype=jnp.float32):
@@ -49,7 +46,7 @@ def _fill(name: str, leaf, draw):
     return jnp.asarray(values, leaf.dtype)
 
 
-@functools.partial(jax.jit, compiler_options=QUICK)
+@jax.jit
 def call(net, x):
     return net(x)
 
@@ -90,7 +87,7 @@ def check_vmap(case: Case):
     """vmap over stacked networks, each with two examples on a leading axis, equals a loop."""
     nets, x = [build(case, seed) for seed in range(2)], example(case, 2, 2)
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *nets)
-    both = jax.jit(jax.vmap(lambda net, x: net(x)), compiler_options=QUICK)
+    both = jax.jit(jax.vmap(lambda net, x: net(x)))
     loop = [jnp.stack([call(net, one) for one in pair]) for net, pair in zip(nets, x, strict=True)]
     _equal(both(stacked, x), jnp.stack(loop), "vmap")
 
@@ -150,7 +147,7 @@ def check_gradients(case: Case):
         y = nnx.merge(graph, weights, rest)(x)
         return jnp.sum(y * jnp.cos(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape))
 
-    @functools.partial(jax.jit, compiler_options=QUICK)
+    @jax.jit
     def along(steps):
         """The value a step along each leaf's direction, and the slopes there."""
         moved = [leaf + t * move for leaf, t, move in zip(leaves, steps, moves, strict=True)]

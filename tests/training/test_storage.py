@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from jaxrecon.nets.storage._weights import _own_class
 from jaxrecon.physics import mri
 from jaxrecon.training import (
     Checkpoints,
@@ -21,7 +22,6 @@ from jaxrecon.training import (
     read_weights,
     save_weights,
 )
-from jaxrecon.training.storage._weights import _own_class
 from tests.training.toys import Toy, images
 
 
@@ -57,7 +57,7 @@ def test_a_network_is_built_from_its_file_only_if_it_is_ours(tmp_path, monkeypat
     save_weights(tmp_path / "w.npz", net, arguments={"norm": True, "rate": 0.1})
     with pytest.raises(ValueError, match=r"tests\.training\.toys:Toy, which cannot be built"):
         load_network(tmp_path / "w.npz")
-    monkeypatch.setattr("jaxrecon.training.storage._weights._OWN", "tests.")
+    monkeypatch.setattr("jaxrecon.nets.storage._weights._OWN", "tests.")
     again = load_network(tmp_path / "w.npz")
     x = jnp.asarray(images(1))
     np.testing.assert_array_equal(again(x), net(x))

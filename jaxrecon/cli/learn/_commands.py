@@ -24,10 +24,10 @@ from jaxrecon.cli.learn._build import (
 from jaxrecon.cli.learn._config import Config, parse, read_config
 from jaxrecon.core import pytree
 from jaxrecon.nets.layers import n_parameters
+from jaxrecon.nets.storage._files import whole_file
 from jaxrecon.training import DivergedError, Trainer, adamw, data_mesh, save_weights
 from jaxrecon.training import export as export_network
 from jaxrecon.training.input import Augment, Batches, augmented, simulated
-from jaxrecon.training.storage._files import whole_file
 
 CONFIG, WEIGHTS = "config.json", "weights.npz"
 FIGURES = ("psnr", "ssim", "nrmse")

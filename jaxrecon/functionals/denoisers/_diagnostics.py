@@ -21,7 +21,7 @@ from jaxrecon.core import LinearOperator, Result, norm, operator, tree
 class Jacobian(LinearOperator):
     """coefficient·I + factor·J at an image x, J the Jacobian of a denoiser there.
 
-    Real-linear for complex x. Needs a denoiser that JAX can differentiate forwards and backwards.
+    Real-linear for complex x. The denoiser is differentiated in reverse mode alone, twice for J x.
     """
 
     denoiser: Any
@@ -39,12 +39,16 @@ class Jacobian(LinearOperator):
         return self.domain
 
     def forward(self, x: Array) -> Array:
-        _, image = jax.jvp(self._denoise, (self.x,), (x,))
-        return self._mixed(x, image)
+        # J x is the derivative of y ↦ Jᴴy, which is linear, along x: networks have no forward mode.
+        _, pull = jax.vjp(self._transposed, jnp.zeros_like(x))
+        return self._mixed(x, jnp.conj(pull(jnp.conj(x))[0]))
 
     def adjoint(self, y: Array) -> Array:
+        return self._mixed(y, self._transposed(y))
+
+    def _transposed(self, y: Array) -> Array:
         _, pull = jax.vjp(self._denoise, self.x)
-        return self._mixed(y, jnp.conj(pull(jnp.conj(y))[0]))
+        return jnp.conj(pull(jnp.conj(y))[0])
 
     def _denoise(self, x: Array) -> Array:
         return self.denoiser(x, self.sigma)

@@ -3,6 +3,7 @@
 Outside the image stands, by `padding`: "zeros"; "reflect", its mirror about the border pixel;
 "circular", its periodic continuation; "replicate", its border pixel. The size of the result is
 that of the image, divided by the stride and rounded up. Any number of leading axes is allowed.
+Derivatives are in reverse mode, of any order; see `_correlation` for why.
 """
 
 from collections.abc import Callable
@@ -12,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
+
+from jaxrecon.nets.layers._correlation import convolution
 
 _PAD_MODES = {"reflect": "reflect", "circular": "wrap", "replicate": "edge"}
 PADDINGS = ("zeros", *_PAD_MODES)
@@ -79,6 +82,7 @@ class Conv(nnx.Module):
             padding=self.border if padding == "zeros" else "VALID",
             kernel_dilation=dilation,
             feature_group_count=groups,
+            conv_general_dilated=convolution,
             use_bias=use_bias,
             kernel_init=kernel_init,
             dtype=dtype,

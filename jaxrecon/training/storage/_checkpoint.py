@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
+from jaxrecon.nets.storage._files import Leaves, MismatchError, check_leaves
 from jaxrecon.training._state import from_numbers, leaf_names, to_numbers
-from jaxrecon.training.storage._files import MismatchError, check_leaves, describe
 
 _ARRAYS, _RECORD = "arrays", "record"
 
@@ -176,6 +176,15 @@ class Checkpoints:
         values = restore(step, args=arrays)[_ARRAYS]
         state = jax.tree.unflatten(jax.tree.structure(like), [values[name] for name in names])
         return from_numbers(state, like), contents["record"]
+
+
+def describe(tree: PyTree) -> Leaves:
+    """Name, shape and dtype of every leaf; random keys as their bits."""
+    leaves = jax.tree.leaves(to_numbers(tree))
+    return [
+        (name, list(jnp.shape(x)), jnp.result_type(x).name)
+        for name, x in zip(leaf_names(tree), leaves, strict=True)
+    ]
 
 
 def _struct(x: Any) -> jax.ShapeDtypeStruct:

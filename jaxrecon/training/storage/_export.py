@@ -13,8 +13,8 @@ import jax
 from flax import nnx
 from jaxtyping import PyTree
 
+from jaxrecon.nets.storage._files import whole_file
 from jaxrecon.training._state import leaf_names
-from jaxrecon.training.storage._files import whole_file
 
 
 def export(

@@ -1,4 +1,4 @@
-"""What the files have in common: written whole or not at all, refused by the name of an array."""
+"""What files of arrays have in common: written whole or not at all, refused by an array's name."""
 
 import contextlib
 import os
@@ -7,27 +7,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import jax
-import jax.numpy as jnp
-from jaxtyping import PyTree
-
-from jaxrecon.training._state import leaf_names, to_numbers
-
 Leaves = Sequence[Sequence[Any]]
 """Name, shape and dtype of every array of a tree, as JSON keeps them."""
 
 
 class MismatchError(ValueError):
     """A checkpoint or a file of weights that belongs to another architecture."""
-
-
-def describe(tree: PyTree) -> Leaves:
-    """Name, shape and dtype of every leaf; random keys as their bits."""
-    leaves = jax.tree.leaves(to_numbers(tree))
-    return [
-        (name, list(jnp.shape(x)), jnp.result_type(x).name)
-        for name, x in zip(leaf_names(tree), leaves, strict=True)
-    ]
 
 
 def check_leaves(stored: Leaves, expected: Leaves, where: str) -> None:
@@ -61,11 +46,9 @@ def _text(leaf: tuple[tuple[int, ...], str] | None) -> str:
 def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A file to write to, which takes its name when the block has ended well, and not before."""
     target = Path(path)
-    with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as file:
-        try:
-            yield file  # pyright: ignore[reportReturnType]
-            file.close()
-            os.replace(file.name, target)
-        except BaseException:
-            os.unlink(file.name)
-            raise
+    # A folder of its own, so that the file has the permissions that any other would get.
+    with tempfile.TemporaryDirectory(dir=target.parent) as draft:
+        place = Path(draft) / target.name
+        with place.open("wb") as file:
+            yield file
+        os.replace(place, target)

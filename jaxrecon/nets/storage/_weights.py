@@ -7,10 +7,12 @@ Nothing in a file is executed; a network is built only of classes of jaxrecon, o
 
 import hashlib
 import importlib
+import io
 import json
 import os
 import zipfile
 import zlib
+from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
@@ -18,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxrecon.training.storage._files import check_leaves, describe, whole_file
+from jaxrecon.nets.storage._files import Leaves, check_leaves, whole_file
 
 _FORMAT = "jaxrecon-weights-1"
 _DESCRIPTION = "__description__"
@@ -59,13 +61,14 @@ def save_weights(
         >>> bool(jnp.all(other.kernel[...] == net.kernel[...]))
         True
     """
-    arrays = {name: np.asarray(_stored(x, dtype)) for name, x in _arrays(net).items()}
+    originals = arrays_of(net)
+    arrays = {name: np.asarray(_stored(x, dtype)) for name, x in originals.items()}
     description = {
         "format": _FORMAT,
         "class": f"{type(net).__module__}:{type(net).__qualname__}",
         "arguments": arguments,
         "card": card or {},
-        "leaves": describe(_arrays(net)),
+        "leaves": describe(originals),
         "stored": {name: jnp.dtype(x.dtype).name for name, x in arrays.items()},
     }
     description["checksum"] = _checksum(arrays, description)
@@ -90,19 +93,30 @@ def read_weights(
         ValueError: the file is missing, broken, altered, or another one than `checksum` says.
     """
     try:
-        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
+        raw = Path(path).read_bytes()
+    except OSError as error:
+        raise ValueError(f"`path` {str(path)!r} is not a file of weights: {error}") from None
+    return weights_of(raw, f"`path` {str(path)!r}", checksum=checksum)
+
+
+def weights_of(
+    raw: bytes, where: str, *, checksum: str | None = None
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """As `read_weights`, of what a file holds; `where` begins the messages."""
+    try:
+        with np.load(io.BytesIO(raw), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         description = json.loads(str(arrays.pop(_DESCRIPTION)))
         stored, wanted = description["stored"], description.pop("checksum")
         arrays = {name: x.view(jnp.dtype(stored[name])) for name, x in arrays.items()}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as e:
-        raise ValueError(f"`path` {str(path)!r} is not a file of weights: {e}") from None
+        raise ValueError(f"{where} is not a file of weights: {e}") from None
     if description.get("format") != _FORMAT:
-        raise ValueError(f"`path` {str(path)!r}: format is {description.get('format')!r}")
+        raise ValueError(f"{where}: format is {description.get('format')!r}")
     if _checksum(arrays, description) != wanted:
-        raise ValueError(f"`path` {str(path)!r} is damaged: its checksum is not that of its arrays")
+        raise ValueError(f"{where} is damaged: its checksum is not that of its arrays")
     if checksum is not None and checksum != wanted:
-        raise ValueError(f"`path` {str(path)!r} has checksum {wanted}, expected {checksum}")
+        raise ValueError(f"{where} has checksum {wanted}, expected {checksum}")
     return arrays, {**description, "checksum": wanted}
 
 
@@ -114,8 +128,13 @@ def load_weights(path: Pathlike, net: Net, *, checksum: str | None = None) -> Ne
         MismatchError: the weights are of another architecture; names the first leaf that differs.
     """
     arrays, description = read_weights(path, checksum=checksum)
-    here = _arrays(net)
-    check_leaves(description["leaves"], describe(here), str(path))
+    return fill(net, arrays, description, str(path))
+
+
+def fill(net: Net, arrays: dict[str, np.ndarray], description: dict[str, Any], where: str) -> Net:
+    """As `load_weights`, with what has been read; `where` begins the message."""
+    here = arrays_of(net)
+    check_leaves(description["leaves"], describe(here), where)
     state = nnx.state(net, nnx.Not(nnx.RngState))
     for names, variable in nnx.to_flat_state(state):
         name = ".".join(map(str, names))
@@ -155,9 +174,15 @@ def _own_class(key: str, path: str) -> type[nnx.Module]:
     return cls
 
 
-def _arrays(net: nnx.Module) -> dict[str, jax.Array]:
+def arrays_of(net: nnx.Module) -> dict[str, Any]:
+    """The arrays of a network, or their structs, by name; without its random streams."""
     state = nnx.to_flat_state(nnx.state(net, nnx.Not(nnx.RngState)))
     return {".".join(map(str, path)): variable.get_value() for path, variable in state}
+
+
+def describe(arrays: dict[str, Any]) -> Leaves:
+    """Name, shape and dtype of each array, by name."""
+    return [(name, list(x.shape), x.dtype.name) for name, x in sorted(arrays.items())]
 
 
 def _stored(x: jax.Array, dtype: Any) -> jax.Array:
