@@ -40,7 +40,7 @@ def classes():
 
 def test_the_snr_is_that_of_the_exact_template(classes):
     channels, train, test, exact = classes
-    observer = hotelling_observer(*train, channels)
+    observer = hotelling_observer(train[0], train[1], channels)
     found = detectability(*map(observer, test))
     assert float(found.snr) == pytest.approx(exact, rel=0.04)
     assert float(found.auc) == pytest.approx(float(norm.cdf(exact / np.sqrt(2))), abs=0.01)
@@ -49,7 +49,7 @@ def test_the_snr_is_that_of_the_exact_template(classes):
 def test_few_training_images_flatter_the_observer(classes):
     channels, train, test, exact = classes
     few = [images[:12] for images in train]
-    observer = hotelling_observer(*few, channels)
+    observer = hotelling_observer(few[0], few[1], channels)
     assert detectability(*map(observer, few)).snr > exact
     assert detectability(*map(observer, test)).snr < exact
 

@@ -55,8 +55,8 @@ def test_a_key_gives_the_same_measurement_again():
 
 
 def test_a_scan_may_bring_the_truth_of_another_grid():
-    def measure(key, fine):
-        truth = fine.reshape(2, 2, 2, 2).mean((1, 3))
+    def measure(key, x):
+        truth = x.reshape(2, 2, 2, 2).mean((1, 3))
         return core.identity(truth), 2 * truth, truth
 
     batch = {"x": jnp.arange(16.0).reshape(4, 4)}
