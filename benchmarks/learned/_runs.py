@@ -156,7 +156,7 @@ def _keep(
 
 def write(folder: Path, task: Task, known: list[str]) -> None:
     """The table and the picture of a task, of all that is there."""
-    found = {method: _records(folder, task, method) for method in known}
+    found = {method: records(folder, task, method) for method in known}
     found = {method: some for method, some in found.items() if some}
     head = ["", "PSNR (dB)", "seeds", "SSIM", "NRMSE", "parameters"]
     rows = [_row([record for record, _ in some]) for some in found.values()]
@@ -172,7 +172,7 @@ def write(folder: Path, task: Task, known: list[str]) -> None:
     viz.save(figure, folder / f"{task.name}.png", dpi=80)
 
 
-def _records(folder: Path, task: Task, method: str) -> list[tuple[dict, Path]]:
+def records(folder: Path, task: Task, method: str) -> list[tuple[dict, Path]]:
     """Those of a method, one for each seed, with the files of images."""
     paths = [record_path(folder, task, method)]
     paths += sorted(folder.glob(f"{task.name}/{label(method)}-[0-9].json"))

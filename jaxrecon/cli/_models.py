@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 
 from jaxrecon.cli import _terminal
@@ -15,7 +16,9 @@ def show_models() -> None:
     for name in pretrained.names():
         card = pretrained.card(name)
         table.add_row(name, _scope(card), *_size(card), card.headline)
-    _terminal.OUT.print(table)
+    # A line each where a program reads, not a person.
+    out = _terminal.OUT
+    (out if out.is_terminal else Console(highlight=False, width=300)).print(table)
 
 
 def show_card(name: str) -> None:

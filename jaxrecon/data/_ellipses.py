@@ -143,7 +143,7 @@ def random_ellipses(
     Example:
         >>> phantom = random_ellipses(jax.random.key(0), half_width=64.0)
         >>> phantom.value.shape, int((phantom.value != 0).sum())
-        ((86,), 43)
+        ((86,), 39)
     """
     if n < 1:
         raise ValueError(f"`n` is {n}; expected at least 1 ellipse on average")

@@ -132,18 +132,19 @@ class Batches:
         return self._read_by_threads(first)
 
     def _read_by_threads(self, first: int) -> Iterator[Batch]:
-        with concurrent.futures.ThreadPoolExecutor(self._n_threads) as pool:
-            waiting: deque[list[concurrent.futures.Future]] = deque()
-            number = first
-            try:
-                while True:
-                    while len(waiting) <= self._n_ahead:
-                        places = self._stream.places(number)
-                        waiting.append([pool.submit(self._stream.read, t) for t in places])
-                        number += 1
-                    yield stack([future.result() for future in waiting.popleft()])
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+        pool = concurrent.futures.ThreadPoolExecutor(self._n_threads)
+        waiting: deque[list[concurrent.futures.Future]] = deque()
+        number = first
+        try:
+            while True:
+                while len(waiting) <= self._n_ahead:
+                    places = self._stream.places(number)
+                    waiting.append([pool.submit(self._stream.read, t) for t in places])
+                    number += 1
+                yield stack([future.result() for future in waiting.popleft()])
+        finally:
+            # Without waiting: the generator may be collected by one of the pool's own threads.
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _read_by_processes(self, first: int) -> Iterator[Batch]:
         from absl import flags
