@@ -232,7 +232,9 @@ def _ends(side):
 def _real_rows(images):
     """Stacked images as rows of real numbers, in the order of `_basis`."""
     leaves = [np.asarray(leaf).reshape(len(leaf), -1) for leaf in jax.tree.leaves(images)]
-    parts = [part for a in leaves for part in ((a.real, a.imag) if _is_complex(a) else (a,))]
+    parts = [
+        part for a in leaves for part in ((np.real(a), np.imag(a)) if _is_complex(a) else (a,))
+    ]
     return np.concatenate(parts, axis=1, dtype=np.float64)
 
 

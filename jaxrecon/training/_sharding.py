@@ -27,8 +27,8 @@ def data_mesh(n_devices: int | None = None) -> Mesh:
         ValueError: there are fewer devices.
 
     Example:
-        >>> data_mesh(1).shape
-        OrderedDict({'data': 1})
+        >>> dict(data_mesh(1).shape)
+        {'data': 1}
     """
     devices = jax.devices()
     n = len(devices) if n_devices is None else n_devices

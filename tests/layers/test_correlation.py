@@ -1,6 +1,7 @@
 """The correlation with derivatives of its own, against XLA's."""
 
 import itertools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +31,7 @@ CASES = [
 def test_derivatives_are_those_of_xla(x64, shape, size, padding):
     x, kernel = jax.random.normal(KEYS[0], shape), jax.random.normal(KEYS[1], size)
     expected, pull = jax.vjp(lambda x, k: xla(x, k, padding), x, kernel)
+    found: Any
     found, own_pull = jax.vjp(lambda x, k: correlate(x, k, padding), x, kernel)
     np.testing.assert_array_equal(found, expected)
     g = jax.random.normal(KEYS[2], found.shape)
@@ -63,7 +65,7 @@ def test_batches_of_kernel_gradients(axes):
     x = jax.random.normal(KEYS[0], (3, *shape) if axes[0] == 0 else shape)
     g = jax.random.normal(KEYS[2], (3, *shape[:3], 2) if axes[1] == 0 else (*shape[:3], 2))
     found = jax.jit(jax.vmap(lambda x, g: kernel_gradient(x, g, padding), axes))(x, g)
-    each = [
+    each: list[Any] = [
         kernel_gradient(x[i] if axes[0] == 0 else x, g[i] if axes[1] == 0 else g, padding)
         for i in range(3)
     ]
@@ -90,7 +92,7 @@ def test_a_batch_shares_its_kernel():
 
 def test_bfloat16_sums_in_float32():
     x, g = (jax.random.normal(k, (1, 64, 64, 1), jnp.bfloat16) for k in KEYS[:2])
-    found = kernel_gradient(x, g, ((0, 0), (0, 0)))
+    found: Any = kernel_gradient(x, g, ((0, 0), (0, 0)))
     assert found.dtype == jnp.bfloat16
     exact = np.sum(np.asarray(x, np.float64) * np.asarray(g, np.float64))
     assert float(found[0, 0, 0, 0]) == pytest.approx(exact, rel=1e-2, abs=0.5)

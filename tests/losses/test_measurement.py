@@ -35,7 +35,7 @@ def test_every_element_of_a_group_is_drawn_alike(name, size, x64):
     assert len(counts) == size
     assert np.all(np.abs(counts - 1600 / size) < 4.5 * np.sqrt(1600 / size))
     # Pixels move, none is lost.
-    moved = np.sort(draws.real.reshape(1600, -1))
+    moved = np.sort(np.real(draws).reshape(1600, -1))
     np.testing.assert_allclose(moved, np.broadcast_to(np.sort(x.real.ravel()), moved.shape))
 
 

@@ -75,7 +75,7 @@ def test_g_is_the_averaged_projection_of_patches(key):
             total = np.zeros_like(wave)
             for i in range(n):
                 for j in range(n):
-                    at = np.ix_(range(coils), (i + np.arange(k)) % n, (j + np.arange(k)) % n)
+                    at = np.ix_(np.arange(coils), (i + np.arange(k)) % n, (j + np.arange(k)) % n)
                     patch = wave[at].ravel()
                     total[at] += (rows.T @ (rows.conj() @ patch)).reshape(coils, k, k) / k**2
             matrix[:, c] = total[:, n // 2, n // 2]  # the wave is 1 there

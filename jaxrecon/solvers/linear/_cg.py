@@ -185,7 +185,7 @@ def _attach(limits, operator, rhs, solved) -> Result:
 
 
 def _attach_forward(limits, operator, rhs, solved):
-    result = _attach(limits, operator, rhs, solved)
+    result: Any = _attach(limits, operator, rhs, solved)
     return result, (operator, result.value, (result.value, solved[1]))
 
 
