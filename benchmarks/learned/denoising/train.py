@@ -176,7 +176,8 @@ def picture(subjects: dict[str, list[Any]], truth: np.ndarray, path: Path) -> No
     y = noisy(truth, 25 / 255, SHOWN)
     shown = {"noisy": y}
     shown |= {name: np.asarray(_denoise(nets[0], y, 25 / 255)) for name, nets in subjects.items()}
-    viz.save(path, viz.comparison(truth, shown, title="Noise of 25/255", window=(0.0, 1.0)))
+    figure = viz.comparison(truth, shown, title="Noise of 25/255", window=(0.0, 1.0))
+    viz.save(figure, path)
 
 
 if __name__ == "__main__":
