@@ -5,8 +5,14 @@ A step x⁺ = prox_{tg}(z − t∇F(z)) is long enough to be safe if
     F(x⁺) ≤ F(z) + Re⟨∇F(z), x⁺ − z⟩ + ‖x⁺ − z‖² / 2t                                      (1)
 
 (Beck and Teboulle, SIAM J. Imaging Sci. 2, 2009). Without g this is Armijo's condition with
-constant ½. Once both sides differ by less than rounding allows to see, (1) decides nothing: then a
-step is accepted if it is no longer than the last one.
+constant ½. In small steps rounding decides (1). There F(x⁺) − F(z) is taken from the gradients at
+both ends, by the trapezoidal rule,
+
+    Re⟨∇F(x⁺) − ∇F(z), x⁺ − z⟩ ≤ ‖x⁺ − z‖² / t                                             (2)
+
+which is (1) for a quadratic F, and to the third order in x⁺ − z for any; no large numbers cancel in
+it (the idea of Hager and Zhang's approximate condition, SIAM J. Optim. 16, 2005). With δ = ‖x⁺ −
+z‖² / 2t|F(z)|, rounding errs by ε/δ in (1), the rule by about √δ in (2): they change at δ = ε^⅔.
 """
 
 from typing import Any
@@ -23,7 +29,7 @@ _ROUNDINGS = 100  # how many units of rounding in F a difference must exceed to 
 
 @pytree
 class Backtracking:
-    """Tries a step, the last one, and shorter ones until condition (1) of the module holds.
+    """Tries a step, the last one, and shorter ones until condition (1) or (2) of the module holds.
 
     The step sizes are found under stop_gradient. Since they come from a discrete set, an unrolled
     derivative is still exact wherever it exists.
@@ -72,20 +78,26 @@ def _proximal_step(problem: Composite, z: PyTree, gradient: PyTree, step: Array)
 
 def _search(n_trials: int, problem: Composite, z: PyTree, trial: Array, last: Array, shrink: Any):
     value, gradient = value_and_gradient(problem.terms, z)
-    noise = rounding_of(value)
+    small = jnp.finfo(value.dtype).eps ** (2 / 3) * jnp.abs(value)
 
     def attempt(step):
         new = _proximal_step(problem, z, gradient, step)
         move = tree.sub(new, z)
         allowed = tree.sum_of_squares(move) / (2 * step)
-        excess = value_and_gradient(problem.terms, new)[0] - value - tree.dot(gradient, move)
-        safe = jnp.where(allowed > noise, excess <= allowed, step <= last)
-        return new, safe
+        ahead = value_and_gradient(problem.terms, new)[0]
+
+        def by_values():
+            return ahead - value - tree.dot(gradient, move)
+
+        def by_gradients():
+            bend = tree.sub(value_and_gradient(problem.terms, new)[1], gradient)
+            return jnp.where(jnp.isfinite(ahead), tree.dot(bend, move) / 2, ahead)
+
+        return new, jax.lax.cond(allowed > small, by_values, by_gradients) <= allowed
 
     def body(carry):
         i, step, *_ = carry
         shorter = (shrink * step).astype(step.dtype)
-        # The last step is always tried, else those that rounding decides would shrink to nothing.
         step = jnp.where(step > last, jnp.maximum(shorter, last), shorter)
         return (i + 1, step, *attempt(step))
 
