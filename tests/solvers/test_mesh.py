@@ -70,6 +70,11 @@ for algorithm, build in ((S.CGLS(), ridge), (S.ADMM(), sparse), (S.PDHG(), count
     each = jax.shard_map(lambda c: go(c[0])[None], mesh=mesh, in_specs=P("part"),
                          out_specs=P("part"))
     np.testing.assert_allclose(jax.jit(each)(jnp.arange(1.0, 3))[1], go(2.0), rtol=1e-6, atol=1e-8)
+# A batch on each device.
+go = lambda c: run(S.FISTA(line_search=S.Backtracking()), sparse(Whole(M), c * y), n_iter=12).value
+scales = jnp.arange(1.0, 5)
+each = jax.shard_map(jax.vmap(go), mesh=mesh, in_specs=P("part"), out_specs=P("part"))
+np.testing.assert_allclose(jax.jit(each)(scales), jax.vmap(go)(scales), rtol=1e-6, atol=1e-8)
 assert not failed, chr(10).join(failed)
 """
 

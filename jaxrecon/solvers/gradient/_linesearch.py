@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from jaxrecon.core import pytree, static, tree
-from jaxrecon.solvers.gradient._smooth import Composite, recalled, value_and_gradient
+from jaxrecon.solvers.gradient._smooth import Composite, expansion, recalled, value_and_gradient
 
 _ROUNDINGS = 100  # how many units of rounding in F a difference must exceed to count
 
@@ -77,23 +77,16 @@ def _proximal_step(problem: Composite, z: PyTree, gradient: PyTree, step: Array)
 
 
 def _search(n_trials: int, problem: Composite, z: PyTree, trial: Array, last: Array, shrink: Any):
-    value, gradient = value_and_gradient(problem.terms, z)
-    small = jnp.finfo(value.dtype).eps ** (2 / 3) * jnp.abs(value)
+    here = expansion(problem.terms, z)
+    gradient, small = here.gradient, jnp.finfo(here.value.dtype).eps ** (2 / 3) * abs(here.value)
 
     def attempt(step):
         new = _proximal_step(problem, z, gradient, step)
-        move = tree.sub(new, z)
+        move, there = tree.sub(new, z), expansion(problem.terms, new)
         allowed = tree.sum_of_squares(move) / (2 * step)
-        ahead = value_and_gradient(problem.terms, new)[0]
-
-        def by_values():
-            return ahead - value - tree.dot(gradient, move)
-
-        def by_gradients():
-            bend = tree.sub(value_and_gradient(problem.terms, new)[1], gradient)
-            return jnp.where(jnp.isfinite(ahead), tree.dot(bend, move) / 2, ahead)
-
-        return new, jax.lax.cond(allowed > small, by_values, by_gradients) <= allowed
+        by_values = there.value - here.value - tree.dot(gradient, move)
+        by_slopes = jnp.where(jnp.isfinite(there.value), here.bend(there) / 2, there.value)
+        return new, jnp.where(allowed > small, by_values, by_slopes) <= allowed
 
     def body(carry):
         i, step, *_ = carry

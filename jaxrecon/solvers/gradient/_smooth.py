@@ -12,9 +12,11 @@ from jaxrecon.core import (
     LinearOperator,
     Operator,
     Problem,
+    identity,
     norm,
     pytree,
     shared_sum,
+    static,
     tree,
 )
 from jaxrecon.solvers.gradient._grams import NormalForm, Term, normal_or_none, with_fast_grams
@@ -102,8 +104,38 @@ def value_and_gradient(terms: tuple[Term, ...], x: PyTree) -> tuple[Array, PyTre
 
     Where one of the two is not used, compilation drops what only it needs.
     """
-    values, gradients = zip(*(_value_and_gradient(f, A, x) for f, A in terms), strict=True)
-    return functools.reduce(jnp.add, values), functools.reduce(tree.add, gradients)
+    here = expansion(terms, x)
+    return here.value, here.gradient
+
+
+@pytree
+class Expansion:
+    """Σ f(A x) to the first order at a point."""
+
+    x: PyTree
+    parts: "tuple[_Part, ...]"
+
+    @property
+    def value(self) -> Array:
+        """Σ f(A x)."""
+        return functools.reduce(jnp.add, (part.value for part in self.parts))
+
+    @property
+    def gradient(self) -> PyTree:
+        """Σ A'(x)ᴴ ∇f(A x)."""
+        pulled = (part.derivative.adjoint(part.slope) for part in self.parts)
+        return functools.reduce(tree.add, pulled)
+
+    def bend(self, other: "Expansion") -> Array:
+        """Re⟨∇F(other) − ∇F(self), other.x − self.x⟩, without an adjoint."""
+        move = tree.sub(other.x, self.x)
+        pairs = zip(self.parts, other.parts, strict=True)
+        return functools.reduce(jnp.add, (_bend(*pair, move) for pair in pairs))
+
+
+def expansion(terms: tuple[Term, ...], x: PyTree) -> Expansion:
+    """Of the smooth terms at x; compilation drops what is not used of it."""
+    return Expansion(x, tuple(_part(f, A, x) for f, A in terms))
 
 
 def curvature(functional: Any, A: Operator) -> LinearOperator:
@@ -180,8 +212,30 @@ def _recalled_backward(function, arguments, ct):
 recalled.defvjp(_recalled_forward, _recalled_backward)
 
 
-def _value_and_gradient(functional: Any, A: Operator, x: PyTree) -> tuple[Array, PyTree]:
+@pytree
+class _Part:
+    """A term f(A x): its value, y = A x, ∇f(y), and A'(x)."""
+
+    value: Array
+    y: PyTree
+    slope: PyTree
+    derivative: LinearOperator
+    linear: bool = static()
+
+
+def _part(functional: Any, A: Operator, x: PyTree) -> _Part:
     if isinstance(functional, NormalForm):
-        return functional.value_and_grad(x)
+        value, gradient = functional.value_and_grad(x)
+        return _Part(value, x, gradient, identity(tree.structs(x)), linear=True)
     y, derivative = A.linearise(x)
-    return shared_sum(functional(y), x), derivative.adjoint(functional.grad(y))
+    value, linear = shared_sum(functional(y), x), isinstance(A, LinearOperator)
+    return _Part(value, y, functional.grad(y), derivative, linear=linear)
+
+
+def _bend(here: _Part, there: _Part, move: PyTree) -> Array:
+    if here.linear:
+        both = tree.dot(tree.sub(there.slope, here.slope), tree.sub(there.y, here.y))
+    else:
+        along = [tree.dot(part.slope, part.derivative(move)) for part in (here, there)]
+        both = along[1] - along[0]
+    return shared_sum(both, move)

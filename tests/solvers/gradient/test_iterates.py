@@ -29,7 +29,9 @@ from jaxrecon.solvers.gradient import (
     LevenbergMarquardt,
     ProximalGradient,
 )
+from jaxrecon.solvers.gradient._smooth import composite, expansion
 from tests.solvers.gradient.posed import KEYS, N, iterate, lasso, least_squares, soft
+from tests.solvers.problems import Dense
 
 # --------------------------------------------------------------------------------- textbook loops
 
@@ -95,6 +97,35 @@ def test_backtracking_is_beck_and_teboulles(x64):
         x = x - step * g
     algorithm = GradientDescent(8.0, line_search=Backtracking())
     np.testing.assert_allclose(iterate(algorithm, problem, 6), x, rtol=1e-12)
+
+
+def test_bend_is_that_of_the_gradients(x64):
+    """Of a fast gram, of another linear map and of a curve, between far and near points."""
+    M = jax.random.normal(KEYS[0], (5, 3))
+    terms = composite(
+        Problem(
+            (
+                (F.LeastSquares(jnp.arange(5.0)), Dense(M)),
+                (F.Poisson(jnp.arange(1.0, 6), 30.0), Dense(M)),
+                (F.LeastSquares(jnp.arange(1.0, 4)), pointwise(jnp.exp, jnp.ones(3))),
+            )
+        ),
+        1.0,
+    ).terms
+    x, direction = jax.random.normal(KEYS[1], (2, 3))
+    for size in (1.0, 1e-3):
+        here, there = (expansion(terms, at) for at in (x, x + size * direction))
+        expected = jnp.vdot(there.gradient - here.gradient, there.x - here.x)
+        np.testing.assert_allclose(here.bend(there), expected, rtol=1e-10)
+
+
+def test_backtracking_ends_at_the_accuracy_of_single_precision():
+    """Rounding of the objective, which is large at the end, must not decide the steps."""
+    d = jnp.logspace(0, 1, 30)
+    y = jnp.concatenate([d, jnp.full(1, 1e3)])
+    M = jnp.concatenate([jnp.diag(d), jnp.zeros((1, 30))])
+    result = run(GradientDescent(line_search=Backtracking()), least_squares(M, y), n_iter=400)
+    np.testing.assert_allclose(result.value, 1.0, rtol=1e-5)
 
 
 # ------------------------------------------------------------------------------------------ rates
