@@ -33,7 +33,7 @@ def quick():
 @pytest.fixture(autouse=True)
 def _quick_folders(request):
     """Folders that judge formulas on tiny arrays: nearly all of their time is compilation."""
-    if request.path.parent.name in {"functionals", "layers", "losses"}:
+    if request.path.parent.name in {"functionals", "layers", "losses", "nets"}:
         request.getfixturevalue("quick")
 
 

@@ -24,7 +24,7 @@ from jaxrecon.core._progress import bar
 
 GradientMethod = Literal["none", "unrolled", "implicit"]
 
-# XLA:CPU runs the backward pass of a convolution inside a loop some 35 times slower than outside.
+# XLA:CPU's own backward pass of a convolution is some 35 times slower inside a loop (jax#12868).
 _WRITTEN_OUT_ON_CPU = 32
 
 

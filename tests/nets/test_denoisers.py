@@ -17,8 +17,6 @@ from jaxrecon.solvers.gradient import Backtracking, ProximalGradient
 from tests.nets.test_priors import SHAPE, SIGMA, image
 from tests.tolerances import relative_error
 
-pytestmark = pytest.mark.usefixtures("quick")
-
 # ---------------------------------------------------------------------------- adapters of networks
 
 

@@ -14,8 +14,6 @@ from tests.nets.registry import CASES
 from tests.nets.verbs import build, call, example
 from tests.tolerances import relative_error
 
-pytestmark = pytest.mark.usefixtures("quick")
-
 
 @pytest.mark.parametrize(
     ("kind", "channels", "published"),

@@ -18,8 +18,6 @@ from jaxrecon.solvers.splitting import PDHG
 from tests import verbs
 from tests.tolerances import relative_error
 
-pytestmark = pytest.mark.usefixtures("quick")
-
 SIGMA = 0.2
 SHAPE = (6, 5)
 

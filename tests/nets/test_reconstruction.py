@@ -15,8 +15,6 @@ from jaxrecon.nets import reconstruction as R
 from jaxrecon.physics import ct, mri
 from jaxrecon.solvers import ADMM, HQS, GradientDescent, ProximalGradient, linear
 
-pytestmark = pytest.mark.usefixtures("quick")
-
 KEY = jax.random.key(5)
 SHAPE = (6, 5)
 SMALL = 3 * 3 * 2 * 4 + 4 + 3 * 3 * 4 * 2 + 2  # a network of two channels, four between

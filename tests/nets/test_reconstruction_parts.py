@@ -17,8 +17,6 @@ from jaxrecon.nets.reconstruction._variational import (
 )
 from jaxrecon.physics import ct, mri
 
-pytestmark = pytest.mark.usefixtures("quick")
-
 KEYS = jax.random.split(jax.random.key(11), 6)
 SHAPE = (4, 5)
 MASK = jnp.array([[True, False, True, True, False]])

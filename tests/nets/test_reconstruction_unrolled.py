@@ -13,8 +13,6 @@ from jaxrecon.nets import reconstruction as R
 from jaxrecon.physics import ct, mri
 from jaxrecon.solvers import ADMM, FISTA, HQS, PDHG, DouglasRachford, ProximalGradient
 
-pytestmark = pytest.mark.usefixtures("quick")
-
 KEYS = jax.random.split(jax.random.key(7), 6)
 SHAPE = (6, 5)
 N_ITER = 4

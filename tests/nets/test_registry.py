@@ -11,8 +11,6 @@ from jax.core import Tracer
 from tests.nets.registry import CASES, Case
 from tests.nets.verbs import DERIVATIVE_VERBS, VERBS
 
-pytestmark = pytest.mark.usefixtures("quick")
-
 
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("case", CASES)

@@ -1,7 +1,7 @@
 """How does the memory of one training step grow with the depth of an unrolled network?
 
-    python benchmarks/learned/memory.py [--rivals PYTHON] [--depths 4 16 64] [--programs NAME ...]
-        [--size 128] [--views 60] [--batch 1] [--quick] [--out FILE] [--picture FILE]
+    python benchmarks/learned/cost/memory.py [--rivals PYTHON] [--depths 4 16 64] [--size 128]
+        [--programs NAME ...] [--views 60] [--batch 1] [--quick] [--out FILE] [--picture FILE]
 
 The step is the gradient, in the network, of the mean squared error of K iterations of proximal
 gradient on a parallel-beam scan, with a network of three convolutions and 32 channels in the place
@@ -23,10 +23,6 @@ whose records the table and the picture are made.
 
 import argparse
 import functools
-import json
-import math
-import os
-import platform
 import sys
 import tempfile
 import time
@@ -38,18 +34,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import _memory
+import _programs
 import _serve
-from _rivals import unrolled as rivals
+import _unrolled
 from solvers import Program, relative
 
-from jaxrecon import data
-from jaxrecon.core import AdjointSolve, LinearOperator, norm
-from jaxrecon.nets.reconstruction import ConvNet, Equilibrium, Unrolled
-from jaxrecon.physics import ct, mri
-from jaxrecon.solvers import ProximalGradient
+from jaxrecon.core import AdjointSolve
 
 MEANS = ("", ", checkpointed", ", equilibrium")
 RIVALS = tuple(p + means for p in ("deepinv", "deepinv, sparse") for means in MEANS)
@@ -77,17 +70,17 @@ def main() -> None:
         return _serve.serve(OURS[options.serve[0]], Path(options.serve[1]))
     if options.quick:
         options.size, options.views, options.depths = 32, 12, [2, 4]
-    log = Log(options.out)
-    log("versions", **versions(options.rivals))
-    commands = programs(__file__, list(OURS), options.rivals, RIVALS)
+    log = _programs.Log(options.out)
+    log("versions", **_programs.versions(options.rivals))
+    commands = _programs.programs(__file__, list(OURS), options.rivals, RIVALS)
     wanted = options.programs if options.programs is not None else list(commands)
-    scan = ct_case(options.size, options.views, options.batch)
+    scan = _unrolled.ct_case(options.size, options.views, options.batch)
     size = {"size": options.size, "views": options.views, "batch": options.batch}
     if options.programs is None:
         log("implicit", **agreement())
     with tempfile.TemporaryDirectory() as folder:
         for n_iter in options.depths:
-            case = with_network(scan, n_iter, gain=GAIN)
+            case = _unrolled.with_network(scan, n_iter, gain=GAIN)
             chosen = {p: c for p, c in commands.items() if p in wanted and differs(p, n_iter)}
             for record in measured(case, chosen, Path(folder)):
                 log("memory", n_iter=n_iter, **size, **record)
@@ -123,7 +116,7 @@ def differs(program: str, n_iter: int) -> bool:
 
 def agreement() -> dict:
     """How far the gradients of more and more iterations are from the implicit one, relatively."""
-    case = with_network(ct_case(32, 24, 1), 400, gain=GAIN)
+    case = _unrolled.with_network(_unrolled.ct_case(32, 24, 1), 400, gain=GAIN)
     solve = AdjointSolve(tol=1e-6)
     limit = slope(case, implicit=True, tol=1e-6, adjoint_solve=solve)
     unrolled = {n: slope(case | {"n_iter": n}, unroll=1) for n in (4, 16, 64, 256)}
@@ -131,116 +124,14 @@ def agreement() -> dict:
     return {"size": 32, "views": 24, "differs_by": differences}
 
 
-# ----------------------------------------------------------------------------------------- problems
-
-
-def ct_case(n: int, n_views: int, batch: int) -> dict:
-    """Random ellipses, their projections by a projector of norm 1, noise of one per cent."""
-    n_bins = n + math.ceil((math.sqrt(2) - 1) * n)
-    angles = np.arange(n_views) * np.pi / n_views
-    case = {"angles": angles, "norm": 1.0, "y": np.zeros((batch, n_views, n_bins))}
-    case["truth"] = _images(n, batch)
-    case["norm"] = 1.01 * float(norm(operator(case), jax.random.key(1)).value)
-    return _measured(case)
-
-
-def mri_case(n: int, n_coils: int, batch: int) -> dict:
-    """Random ellipses with a smooth phase, every fourth line of their k-space, noise."""
-    maps = mri.normalise_maps(mri.birdcage_maps(n_coils, (n, n)))
-    lines = mri.equispaced_lines_mask((n, n), 4, calibration=n // 12)[:1]
-    case = {"maps": np.asarray(maps), "mask": np.asarray(lines)}
-    phase = np.linspace(-1, 1, n) ** 2 + np.linspace(-1, 1, n)[:, None]
-    case["truth"] = _images(n, batch) * np.exp(1j * phase).astype(np.complex64)
-    return _measured(case)
-
-
-def _images(n: int, batch: int) -> np.ndarray:
-    def draw(key):
-        return data.area_average(data.random_ellipses(key, half_width=n / 2), (n, n))
-
-    return np.asarray(jax.vmap(draw)(jax.random.split(jax.random.key(0), batch)))
-
-
-def _measured(case: dict) -> dict:
-    A = operator(case)
-    y = np.asarray(jax.vmap(A)(jnp.asarray(case["truth"])))
-    noise = np.random.default_rng(0).standard_normal((2, *y.shape))
-    noise = noise[0] + 1j * noise[1] if np.iscomplexobj(y) else noise[0]
-    y = y + 0.01 * np.sqrt(np.mean(np.abs(y) ** 2)) * noise
-    return case | {"y": y.astype(A.range.dtype)}
-
-
-def with_network(case: dict, n_iter: int, *, residual: bool = False, gain: float = 0.1) -> dict:
-    """The weights of a network of three convolutions and 32 channels."""
-    channels = 2 if np.iscomplexobj(case["truth"]) else 1
-    options = {"residual": residual, "final_gain": gain, "rngs": nnx.Rngs(0)}
-    net = ConvNet(channels, channels, widths=(32, 32), **options)
-    weights = {}
-    for i, layer in enumerate(net.layers):
-        weights |= {f"w{i}": np.asarray(layer.kernel[...]), f"b{i}": np.asarray(layer.bias[...])}
-    return case | {"n_iter": n_iter, "residual": residual, **weights}
-
-
 # ------------------------------------------------------------------------------------- our programs
-
-
-def operator(case: dict) -> LinearOperator:
-    """The scan; CT turns about the point that deepinv's projector turns about."""
-    if "maps" in case:
-        return mri.sense(case["maps"], case["mask"])
-    angles, n_bins = np.asarray(case["angles"]), case["y"].shape[-1]
-    offset = (n_bins % 2) * (np.cos(angles) + np.sin(angles)) / 2
-    A = ct.parallel_beam(angles, case["truth"].shape[-2:], n_bins, offset=offset)
-    return (1 / float(case["norm"])) * A
-
-
-def network(
-    case: dict,
-    *,
-    dtype: Any = None,
-    implicit: bool = False,
-    tol: float = 1e-4,
-    adjoint_solve: AdjointSolve | None = None,
-    **options: Any,
-) -> Unrolled | Equilibrium:
-    """The unrolled network with the weights of the problem, or its fixed point."""
-    n_iter, channels = int(case["n_iter"]), case["w0"].shape[2]
-    widths = case["w0"].shape[3], case["w1"].shape[3]
-    sizes = {"widths": widths, "residual": bool(case["residual"]), "dtype": dtype}
-    prior = ConvNet(channels, channels, **sizes, rngs=nnx.Rngs(0))
-    for i, layer in enumerate(prior.layers):
-        layer.kernel[...], layer.bias[...] = jnp.asarray(case[f"w{i}"]), jnp.asarray(case[f"b{i}"])
-    algorithm = ProximalGradient(1.0)
-    net = Unrolled(algorithm, prior, n_iter=n_iter, normalised=False, **options)
-    if not implicit:
-        return net
-    return Equilibrium(net, n_iter=n_iter, tol=tol, adjoint_solve=adjoint_solve)
-
-
-def layers(net: Any) -> list[Any]:
-    """The convolutions of what `network` makes."""
-    net = net.net if isinstance(net, Equilibrium) else net
-    return list(net.prior.network.layers)
-
-
-def flat(net: Any) -> np.ndarray:
-    """All weights of a network, or of a gradient in its place, as a rival gives them."""
-    parts = [p for layer in layers(net) for p in (layer.kernel[...], layer.bias[...])]
-    return np.concatenate([np.asarray(p).ravel() for p in parts])
-
-
-def squared_error(x: jax.Array, truth: jax.Array) -> jax.Array:
-    """The mean over pixels, and over real and imaginary part of complex images."""
-    n_parts = 2 if jnp.iscomplexobj(truth) else 1
-    error = x - truth
-    return jnp.mean(error.real**2 + error.imag**2) / n_parts
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _slope(graphdef, params, others, A, y, truth):
     def loss(params):
         def one(y, truth):
-            return squared_error(nnx.merge(graphdef, params, others)(A, y), truth)
+            return _unrolled.squared_error(nnx.merge(graphdef, params, others)(A, y), truth)
 
         return jnp.mean(jax.vmap(one)(y, truth))
 
@@ -248,40 +139,31 @@ def _slope(graphdef, params, others, A, y, truth):
 
 
 def _arguments(net: Any, case: dict) -> tuple:
-    scan = operator(case), jnp.asarray(case["y"]), jnp.asarray(case["truth"])
+    scan = _unrolled.operator(case), jnp.asarray(case["y"]), jnp.asarray(case["truth"])
     return (*nnx.split(net, nnx.Param, ...), *scan)
 
 
 def slope(case: dict, **options: Any) -> np.ndarray:
     """The gradient of the loss in the network."""
-    graphdef, *arguments = _arguments(network(case, **options), case)
-    return flat(nnx.merge(graphdef, _slope(graphdef, *arguments), arguments[1]))
+    graphdef, *arguments = _arguments(_unrolled.network(case, **options), case)
+    return _unrolled.flat(nnx.merge(graphdef, _slope(graphdef, *arguments), arguments[1]))
 
 
 def solve_gradient(options: dict, case: dict) -> tuple[_serve.Solve, dict]:
     """One gradient, with its time and memory."""
-    graphdef, *arguments = _arguments(network(case, **options), case)
+    graphdef, *arguments = _arguments(_unrolled.network(case, **options), case)
     start = time.perf_counter()
     program = _slope.lower(graphdef, *arguments).compile()
     record = {"compile_s": round(time.perf_counter() - start, 2)}
     record["temporary_bytes"] = _memory.temporary_bytes(program)
     jax.block_until_ready(arguments)
     start = time.perf_counter()
-    gradient, record["step_bytes"] = growth(lambda: jax.block_until_ready(program(*arguments)))
+    gradient, record["step_bytes"] = _unrolled.growth(
+        lambda: jax.block_until_ready(program(*arguments))
+    )
     record["s"] = round(time.perf_counter() - start, 3)
-    answer = flat(nnx.merge(graphdef, gradient, arguments[1]))
+    answer = _unrolled.flat(nnx.merge(graphdef, gradient, arguments[1]))
     return lambda: answer, record
-
-
-def growth(run: Any) -> tuple[Any, int]:
-    """What a call returns and how much memory it takes at most: of the GPU, else of the process."""
-    device = jax.devices()[0]
-    stats = device.memory_stats()
-    if device.platform == "cpu" or not stats:
-        return rivals.growth(run)
-    before = stats["bytes_in_use"]
-    result = jax.block_until_ready(run())
-    return result, (_memory.device_peak_bytes(device) or 0) - before
 
 
 OURS = {
@@ -296,49 +178,7 @@ OURS = {
 }
 
 
-# ----------------------------------------------------------------------------- rivals and reporting
-
-
-def programs(
-    script: str, ours: list[str], python: str | None, wanted: tuple[str, ...]
-) -> dict[str, list[str]]:
-    """The commands that serve our programs, then a rival interpreter's."""
-    commands = {name: [sys.executable, script, "--serve", name] for name in ours}
-    if python is not None:
-        there = rivals.described(python)["programs"]
-        commands |= {p: [python, rivals.__file__, p] for p in wanted if p in there}
-    return commands
-
-
-def versions(python: str | None) -> dict:
-    """Of JAX, of the machine, of the rivals."""
-    device = jax.devices()[0].device_kind
-    ours = {"jax": jax.__version__, "python": platform.python_version(), "device": device}
-    there = rivals.described(python)["versions"] if python is not None else {}
-    return ours | {"cores": os.cpu_count(), "rivals": there}
-
-
-class Log:
-    """Records as JSON lines, printed and added to a file."""
-
-    def __init__(self, path: Path | None):
-        self.path = path
-        self.lines: list[dict] = []
-        if path is not None and path.exists():
-            self.lines = [json.loads(line) for line in path.read_text().splitlines()]
-
-    def __call__(self, figure: str, **record: Any) -> None:
-        """Adds a record."""
-        line = json.dumps({"figure": figure} | record)
-        print(line, flush=True)
-        self.lines.append(json.loads(line))
-        if self.path is not None:
-            with self.path.open("a") as file:
-                file.write(line + "\n")
-
-    def records(self, figure: str) -> list[dict]:
-        """Those of a figure that were not refused."""
-        return [r for r in self.lines if r["figure"] == figure and "refused" not in r]
+# ---------------------------------------------------------------------------------------- reporting
 
 
 def table(records: list[dict]) -> list[str]:

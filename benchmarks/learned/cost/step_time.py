@@ -1,7 +1,7 @@
 """How long does one training step of an unrolled network take, and one reconstruction with it?
 
-    python benchmarks/learned/step_time.py [--rivals PYTHON] [--quick] [--repeat N] [--out FILE]
-        [--programs NAME ...] [PROBLEM ...]
+    python benchmarks/learned/cost/step_time.py [--rivals PYTHON] [--quick] [--repeat N]
+        [--out FILE] [--programs NAME ...] [PROBLEM ...]
 
 The network is 8 iterations of proximal gradient with three convolutions of 32 channels in the place
 of the proximal map, shared by the iterations; a step is forward, backward and Adam's update on the
@@ -37,14 +37,15 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import memory
 import numpy as np
 import optax
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import _memory
+import _programs
 import _serve
+import _unrolled
 from _rivals import unrolled as rivals
 from solvers import Program, in_turns, relative
 
@@ -83,10 +84,10 @@ PROJECTED = (
 
 # Sizes: pixels along a side, coils or views, batch.
 PROBLEMS = {
-    "mri-train": Setting("train", memory.mri_case, (160, 8, 2), (32, 4, 2), FOURIER),
-    "ct-train": Setting("train", memory.ct_case, (128, 60, 2), (32, 12, 2), PROJECTED),
-    "mri-slice": Setting("infer", memory.mri_case, (320, 8, 1), (48, 4, 1), RECONSTRUCTING),
-    "ct-slice": Setting("infer", memory.ct_case, (512, 720, 1), (48, 20, 1), PROJECTED[:1]),
+    "mri-train": Setting("train", _unrolled.mri_case, (160, 8, 2), (32, 4, 2), FOURIER),
+    "ct-train": Setting("train", _unrolled.ct_case, (128, 60, 2), (32, 12, 2), PROJECTED),
+    "mri-slice": Setting("infer", _unrolled.mri_case, (320, 8, 1), (48, 4, 1), RECONSTRUCTING),
+    "ct-slice": Setting("infer", _unrolled.ct_case, (512, 720, 1), (48, 20, 1), PROJECTED[:1]),
 }
 
 
@@ -105,8 +106,8 @@ def main() -> None:
     unknown = set(options.problems) - set(PROBLEMS)
     if unknown:
         parser.error(f"unknown problem {', '.join(unknown)}; expected {', '.join(PROBLEMS)}")
-    log = memory.Log(options.out)
-    log("versions", **memory.versions(options.rivals))
+    log = _programs.Log(options.out)
+    log("versions", **_programs.versions(options.rivals))
     with tempfile.TemporaryDirectory() as folder:
         for name in options.problems:
             for record in bench(name, PROBLEMS[name], options, Path(folder)):
@@ -118,9 +119,9 @@ def main() -> None:
 def bench(name: str, setting: Setting, options: Any, folder: Path):
     """A record of every program on a problem, the first of which is the one to compare with."""
     sizes = setting.quick if options.quick else setting.sizes
-    case = memory.with_network(setting.build(*sizes), N_ITER, residual=True)
+    case = _unrolled.with_network(setting.build(*sizes), N_ITER, residual=True)
     np.savez(folder / f"{name}.npz", **case, rate=RATE)
-    commands = memory.programs(__file__, list(OURS), options.rivals, setting.rivals)
+    commands = _programs.programs(__file__, list(OURS), options.rivals, setting.rivals)
     wanted = commands if options.programs is None else options.programs
     commands = {p: c for p, c in commands.items() if p in wanted and _fits(p, c)}
     if setting.method == "infer":  # what the backward pass would need makes no difference
@@ -194,15 +195,15 @@ class Error:
     def __call__(self, net: Any, example: dict[str, Any], key: Any) -> tuple[Any, dict[str, Any]]:
         """The loss; no randomness, no metrics."""
         del key
-        return memory.squared_error(net(self.A, example["y"]), example["x"]), {}
+        return _unrolled.squared_error(net(self.A, example["y"]), example["x"]), {}
 
 
 def solve_train(options: dict, case: dict) -> tuple[_serve.Solve, dict]:
     """Steps of Adam; the answer is the first gradient, from Adam's first moment."""
     optimiser = optax.adam(float(case["rate"]))
-    net = memory.network(case, **options)
+    net = _unrolled.network(case, **options)
     graphdef, state = create_state(net, optimiser, key=jax.random.key(0))
-    step = train_step(Error(memory.operator(case)), optimiser)
+    step = train_step(Error(_unrolled.operator(case)), optimiser)
     batch = {"y": jnp.asarray(case["y"]), "x": jnp.asarray(case["truth"])}
     start = time.perf_counter()
     jitted = jax.jit(TrainStep.__call__, static_argnums=1, donate_argnums=2)
@@ -216,7 +217,7 @@ def solve_train(options: dict, case: dict) -> tuple[_serve.Solve, dict]:
         return np.asarray(metrics["loss"])
 
     jax.block_until_ready((state, batch))
-    _, record["step_bytes"] = memory.growth(run)
+    _, record["step_bytes"] = _unrolled.growth(run)
     moments = held[0].opt_state[0].mu["prior"]["network"]["layers"]
     pairs = [(moments[i]["inner"]["kernel"], moments[i]["inner"]["bias"]) for i in sorted(moments)]
     slope = np.concatenate([np.asarray(part).ravel() / 0.1 for pair in pairs for part in pair])
@@ -225,14 +226,14 @@ def solve_train(options: dict, case: dict) -> tuple[_serve.Solve, dict]:
 
 def solve_infer(options: dict, case: dict) -> tuple[_serve.Solve, dict]:
     """The images of a batch."""
-    net, A, y = memory.network(case, **options), memory.operator(case), jnp.asarray(case["y"])
+    net, A, y = _unrolled.network(case, **options), _unrolled.operator(case), jnp.asarray(case["y"])
     start = time.perf_counter()
     function = jax.jit(lambda net, A, y: jax.vmap(lambda y: net(A, y))(y))
     program = function.lower(net, A, y).compile()
     record = {"compile_s": round(time.perf_counter() - start, 2)}
     record["temporary_bytes"] = _memory.temporary_bytes(program)
     run = lambda: np.asarray(program(net, A, y))  # noqa: E731
-    answer, record["step_bytes"] = memory.growth(run)
+    answer, record["step_bytes"] = _unrolled.growth(run)
     return rivals.first_then(answer, run), record
 
 
