@@ -38,6 +38,7 @@ from jaxrecon.core import (
 )
 from jaxrecon.functionals import L21, LeastSquares, SquaredL2, WaveletL1, denoisers, wavelet
 from jaxrecon.functionals.denoisers import Complex, DenoiserPrior
+from jaxrecon.nets import pretrained
 from jaxrecon.nets.priors import read_dncnn
 from jaxrecon.solvers import FISTA, HQS, PDHG, ConjugateGradient
 from jaxrecon.solvers.plug_and_play import dpir_schedule
@@ -204,6 +205,8 @@ DENOISERS: dict[str, Callable[[Path], Any]] = {
     "DnCNN 17M": lambda networks: Rescaled(read_dncnn(networks / "scico_dncnn17M.npz"), 0.1),
     "DnCNN 17N": lambda networks: Mirrored(read_dncnn(networks / "scico_dncnn17N.npz")),
     "DnCNN 25": lambda networks: Rescaled(read_dncnn(networks / "kair_dncnn_25.npz"), 25 / 255),
+    "shipped DnCNN": lambda _: pretrained.load("denoiser-grey"),
+    "shipped WCRR": lambda _: pretrained.load("wcrr"),
 }
 REGULARISED = (*VARIATIONAL, *(f"PnP {name}" for name in DENOISERS))
 

@@ -120,7 +120,9 @@ def ssim_map(
     covariance_scale: float,
 ) -> Float[Array, "..."]:
     """Equation (1) at every position of the window; `offset` changes only its rounding errors."""
-    c1, c2 = (jnp.asarray((k * data_range) ** 2, image.dtype) for k in (0.01, 0.03))
+    # Blank images have no range: equal ones then are 1, and the derivative of others is finite.
+    data_range = _unit.positive(jnp.asarray(data_range, image.dtype))
+    c1, c2 = ((k * data_range) ** 2 for k in (0.01, 0.03))
     x, y = image - offset, reference - offset
     stack = jnp.stack([x, y, x * x, y * y, x * y])
     x, y, xx, yy, xy = local_mean(stack, window, n_axes)

@@ -57,6 +57,11 @@ def data_range(reference: Inexact[Array, "..."], mask: Region | None) -> Array:
     return jnp.max(jnp.abs(magnitude(reference)), initial=0, where=_where(mask))
 
 
+def positive(data_range: Array) -> Array:
+    """The range, or 1 for a blank image, which has none."""
+    return jnp.where(data_range > 0, data_range, 1)
+
+
 def total(x: Array, mask: Region | None) -> Array:
     """Σ x inside the mask; what lies outside, NaN included, reaches neither value nor gradient."""
     return jnp.sum(x if mask is None else jnp.where(mask, x, 0))

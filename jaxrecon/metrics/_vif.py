@@ -68,7 +68,7 @@ def vif(
     _check_size(image)
     image, reference = _unit.magnitude(image), _unit.magnitude(reference)
     peak = _unit.data_range(reference, mask) if data_range is None else jnp.asarray(data_range)
-    scale = 255 / jnp.where(peak == 0, 1, peak).astype(image.dtype)
+    scale = 255 / _unit.positive(peak).astype(image.dtype)
     images, centres = scale * jnp.stack([image, reference]), mask
     received, sent = jnp.zeros((), image.dtype), jnp.zeros((), image.dtype)
     for width in _WIDTHS:

@@ -90,6 +90,19 @@ def test_ssim_is_the_metrics(x64):
     np.testing.assert_allclose(losses.ssim_l1(x, y, weight=0.7), mixed, rtol=1e-12)
 
 
+def test_blank_targets_have_finite_losses():
+    """As the edge slices of a volume are; a blank prediction of them is right."""
+    blank = jnp.zeros((48, 48))
+    similarities = (losses.ssim_loss, losses.ssim_l1, losses.ms_ssim_loss)
+    for loss in similarities:
+        options = {"exponents": (0.5, 0.5)} if loss is losses.ms_ssim_loss else {}
+        go = lambda x, f=loss, o=options: f(x, blank, **o)  # noqa: E731
+        assert float(go(blank)) == 0
+        value, slope = jax.value_and_grad(go)(blank + 0.1)
+        assert float(value) > 0.1
+        assert bool(jnp.isfinite(slope).all())
+
+
 def test_one_scale_without_luminance_times_contrast_is_ssim(x64):
     # l and c are averaged each for itself: for images of one mean in every window l is constant.
     x = jax.random.normal(jax.random.key(0), SHAPE)

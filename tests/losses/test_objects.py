@@ -21,7 +21,7 @@ from tests.losses.toys import (
 REAL = {
     "consistency": losses.MeasurementConsistency(),
     "ssdu": losses.SSDU(losses.UniformSplit(0.4)),
-    "weighted ssdu": losses.WeightedSSDU(losses.UniformSplit(0.4), jnp.full((4, 6), 0.7)),
+    "weighted ssdu": losses.WeightedSSDU(losses.UniformSplit(0.4), jnp.full((1, 6), 0.7)),
     "robust ssdu": losses.RobustSSDU(0.1, 0.5, losses.UniformSplit(0.4)),
     "noise2noise": losses.Noise2Noise(losses.charbonnier),
     "noisier2noise": losses.Noisier2Noise(0.1),

@@ -60,6 +60,19 @@ def test_noise2noise_with_another_second_scan(x64):
     np.testing.assert_allclose(losses.Noise2Noise()(lambda A, y: A.H(y), batch, KEY)[0], 1.0)
 
 
+def test_noise2inverse_splits_shots_and_not_coils():
+    """The first axis of multi-coil measurements is no view."""
+    trajectory = jax.random.uniform(KEY, (8, 12, 2), minval=-3.0, maxval=3.0)
+    A = mri.noncartesian_sense(jnp.ones((4, 6, 6), complex), trajectory)
+    y = A(jnp.ones((6, 6), complex))
+    images = partial_reconstructions(lambda A, y: A.H(y), A, y, 4, 1)
+    shots = [A.subset(j, 4).H(y[:, j::4]) for j in range(4)]
+    np.testing.assert_allclose(images[0], shots[1], rtol=1e-5)
+    np.testing.assert_allclose(images[1], (shots[0] + shots[2] + shots[3]) / 3, rtol=1e-5)
+    with pytest.raises(ValueError, match="does not divide the 8 views"):
+        partial_reconstructions(lambda A, y: A.H(y), A, y, 3, 1)
+
+
 def test_noise2inverse_is_supervised_and_a_constant(x64):
     A = Views(jax.random.normal(KEY, (4, 3, 4, 4)))
     clean = A(2 + jax.random.normal(KEY, (4, 4)))

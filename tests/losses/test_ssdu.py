@@ -5,6 +5,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxrecon.physics import ct, mri
 from jaxrecon.training import losses
@@ -172,3 +173,57 @@ def test_weighted_square_counts_each_masked_entry_with_its_weight(x64):
     mask = jnp.array([[True, False]])
     got = weighted_square(residual, mask, jnp.array([[0.5, 9.0]]))
     np.testing.assert_allclose(got, 0.5 * (2 + 9) / 4)
+
+
+def test_by_default_every_line_that_scans_miss_is_judged():
+    """A line always kept has the weight 0: nothing would be learnt where scans miss it."""
+    A, density = mri.cartesian(jnp.ones((1, 64), bool)), jnp.full((1, 64), 0.5)
+    batch = {"y": jnp.ones((1, 64), complex), "A": A, "density": density}
+    for loss, share in (
+        (losses.WeightedSSDU(), 0.0),
+        (losses.RobustSSDU(0.1, density=density), 0.0),
+        (losses.WeightedSSDU(losses.VariableDensitySplit(centre=16)), 0.25),
+        (losses.WeightedSSDU(losses.VariableDensitySplit(most=1.0)), 0.33),
+    ):
+        unjudged = loss(Linear(jnp.eye(64)), batch, KEY)[1]["unjudged"]
+        np.testing.assert_allclose(unjudged, share, atol=0.02)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [losses.WeightedSSDU, losses.KSpaceNoisier2Noise, lambda **o: losses.RobustSSDU(1.0, **o)],
+)
+def test_densities_of_another_shape_are_refused(loss):
+    """On a square grid they would broadcast along the other axis."""
+    lines = jnp.ones((6, 1), bool)
+    A = mri.sense(jnp.ones((2, 6, 6), complex), lines)
+    batch = {"y": A(jnp.ones((6, 6), complex)), "A": A}
+    good, bad = jnp.full((6, 1), 0.5), jnp.full(6, 0.5)
+    net = lambda A, y: A.H(y)  # noqa: E731
+    loss(density=good)(net, batch, KEY)
+    with pytest.raises(ValueError, match=r"`density` has shape \(6,\), expected \(1, 6, 1\)"):
+        loss(density=bad)(net, batch, KEY)
+
+
+def test_no_part_of_a_few_views_is_empty():
+    """Each alone has all six of its views kept in a quarter of the draws."""
+    rows = jnp.ones((6, 1), bool).at[2].set(False)
+    for split in (losses.UniformSplit(0.1), losses.UniformSplit(0.9)):
+        kept = jax.vmap(lambda k, s=split: s(k, rows))(jax.random.split(KEY, 500)).sum((1, 2))
+        assert 1 <= int(kept.min()) <= int(kept.max()) <= 4
+    one = jnp.zeros((6, 1), bool).at[3].set(True)
+    assert int(losses.UniformSplit(0.9)(KEY, one).sum()) == 1
+    values = [
+        losses.SSDU(losses.UniformSplit(0.2))(ct_fbp, few_views(), key)[0]
+        for key in jax.random.split(KEY, 12)
+    ]
+    assert bool(jnp.isfinite(jnp.stack(values)).all())
+
+
+def ct_fbp(A, y):
+    return ct.fbp(A, y)
+
+
+def few_views():
+    A = ct.parallel_beam(jnp.linspace(0, 3, 6), (4, 4), 6)
+    return {"y": A(jnp.ones((4, 4))), "A": A}

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -72,6 +73,16 @@ def test_ssim_of_three_axes_is_scikit_images():
     expected = sk.structural_similarity(image, reference, data_range=2.0, win_size=5)
     figure = metrics.ssim_uniform(image, reference, data_range=2.0, n_axes=3, size=5)
     assert figure == pytest.approx(expected, abs=1e-5)
+
+
+def test_blank_images_are_equal():
+    """A blank slice has no range; it is like itself, and unlike another with a finite slope."""
+    blank = jnp.zeros((12, 13))
+    for similarity in (metrics.ssim, metrics.ssim_uniform):
+        assert float(similarity(blank, blank)) == 1
+        slope = jax.grad(lambda x, f=similarity: f(x, blank))(blank + 0.1)
+        assert bool(jnp.isfinite(slope).all())
+        assert float(jnp.abs(slope).max()) > 0
 
 
 def test_ssim_survives_an_offset_in_single_precision():

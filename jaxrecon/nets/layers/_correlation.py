@@ -4,8 +4,9 @@
 
 JAX writes the two as convolutions with unusual axis orders. XLA brings these into its CPU kernels'
 order at the top level of a program only, so that inside a loop, where the steps of an unrolled
-network are, they run some thirty times slower than forward. Here both are written in the order
-``(n, y, x, channel)``, and on a CPU k̄ is summed over strips of rows that stay in its cache.
+network are, they run many times slower (benchmarks/learned/cost/convolutions.py). Here both are
+written in the order ``(n, y, x, channel)``, and on a CPU k̄ is summed over strips of rows that stay
+in its cache.
 
 The maps of (1) are each other's derivatives, so derivatives of any order exist in reverse mode.
 Forward mode (`jax.jvp`) does not: of a network N, J v is the derivative of u ↦ Jᵀu along v.

@@ -22,6 +22,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from jaxrecon import metrics
+from jaxrecon.metrics._unit import positive
 from jaxrecon.metrics._window import gaussian_window, local_mean
 from jaxrecon.training.losses.image._pixel import l1, magnitude
 
@@ -157,7 +158,7 @@ def ssim_l1(
     if data_range is None:
         data_range = jnp.max(magnitude(target))
     similarity = ssim_loss(prediction, target, data_range=data_range, window=window, n_axes=n_axes)
-    pixels = l1(prediction, target) / data_range
+    pixels = l1(prediction, target) / positive(jnp.asarray(data_range))
     return similarity + (1 - jnp.asarray(weight)) * (pixels - similarity)
 
 
@@ -165,7 +166,8 @@ def _terms(
     x: Array, y: Array, data_range: ArrayLike, window, n_axes: int
 ) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
     """The means over each image of luminance and of contrast times structure."""
-    c1, c2 = (jnp.asarray((k * data_range) ** 2, x.dtype) for k in (0.01, 0.03))
+    data_range = positive(jnp.asarray(data_range, x.dtype))
+    c1, c2 = ((k * data_range) ** 2 for k in (0.01, 0.03))
     # Variances do not see an offset, their rounding errors do: take most of it away.
     offset = jax.lax.stop_gradient(jnp.mean(y))
     u, v = x - offset, y - offset

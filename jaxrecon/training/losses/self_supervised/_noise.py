@@ -33,7 +33,7 @@ class Noise(abc.ABC):
     """A model of the noise of measurements, real or complex, in any pytree."""
 
     def sample(self, key: Key[Array, ""], A: Any, mean: PyTree) -> PyTree:
-        """A noisy measurement of this mean; the gradient passes to the mean unchanged."""
+        """A noisy measurement of this mean, differentiable in it."""
         return _each(self._sample, key, A, mean)
 
     def recorrupt(

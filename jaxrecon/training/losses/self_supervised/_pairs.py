@@ -18,12 +18,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Key
 
 from jaxrecon.core import identity, pytree, static
 from jaxrecon.training.losses._loss import Batch, Metrics, as_pytree, entries
 from jaxrecon.training.losses.image import l2
 from jaxrecon.training.losses.image._pixel import Distance
+from jaxrecon.training.losses.self_supervised._rows import unit_axes
 
 
 @pytree
@@ -132,10 +134,12 @@ def partial_reconstructions(
     Raises:
         ValueError: n does not divide the views.
     """
-    if y.shape[0] % n:
-        raise ValueError(f"`n` is {n}, which does not divide the {y.shape[0]} views of `y`")
-    parts = y.reshape(y.shape[0] // n, n, *y.shape[1:])
-    images = jnp.stack([reconstruct(A.subset(j, n), parts[:, j]) for j in range(n)])
+    axis = unit_axes(A)[0]
+    if y.shape[axis] % n:
+        raise ValueError(f"`n` is {n}, which does not divide the {y.shape[axis]} views of `y`")
+    rows = [np.arange(j, y.shape[axis], n) for j in range(n)]
+    images = [reconstruct(A.subset(j, n), jnp.take(y, rows[j], axis)) for j in range(n)]
+    images = jnp.stack(images)
     return images[i], (jnp.sum(images, 0) - images[i]) / (n - 1)
 
 

@@ -31,6 +31,7 @@ from jaxrecon.training.losses.image._pixel import Distance
 from jaxrecon.training.losses.self_supervised._noise import GaussianNoise
 from jaxrecon.training.losses.self_supervised._rows import restrict, units, unmasked, weigh
 from jaxrecon.training.losses.self_supervised._splits import VariableDensitySplit, split_units
+from jaxrecon.training.losses.self_supervised._ssdu import matching_density
 
 
 @pytree
@@ -96,6 +97,8 @@ class KSpaceNoisier2Noise:
         keep = split_units(self.split, key, rows)
         sparser = weigh(keep, y)
         image = net(restrict(A, keep), sparser)
+
+        density = matching_density(density, rows)
 
         def blend(full, seen, u, p):
             missing = never_measured(p, self.split.probability(u.shape)).astype(full.real.dtype)

@@ -45,14 +45,15 @@ class UniformSplit(Split):
 
     Attributes:
         held_out: the probability; SSDU's ratio ρ.
-        centre: units along the side of a block about k = 0 that is always kept.
+        centre: units along the side of a block about k = 0 that is always kept: what every scan
+            has measured. What is always kept is never judged.
     """
 
     held_out: Any = 0.4
     centre: int = static(default=0)
 
     def __call__(self, key: Key[Array, ""], units: Bool[Array, "..."]) -> Bool[Array, "..."]:
-        return units & jax.random.bernoulli(key, self.probability(units.shape))
+        return _drawn(key, units, self.probability(units.shape))
 
     def probability(self, shape: tuple[int, ...]) -> Float[Array, "..."]:
         keep = jnp.full(shape, 1.0 - self.held_out)
@@ -61,30 +62,35 @@ class UniformSplit(Split):
 
 @pytree
 class VariableDensitySplit(Split):
-    """Units are kept with probability min(1, s (1 − ρ)^power) at distance ρ from k = 0, 0 to 1.
+    """Units are kept with probability min(most, s (1 − ρ)^power) at distance ρ from k = 0, 0 to 1.
 
     The same kind of density as that of the scans themselves, which Millard and Chiew (IEEE Trans.
-    Comput. Imaging 9, 2023) found best; s makes the mean over the grid 1 − held_out.
+    Comput. Imaging 9, 2023) found best; s makes the mean over the grid 1 − held_out. Units that
+    scans measure at times only have to be held out at times, or nothing is learnt there.
 
     Attributes:
         held_out: the mean probability of being held out, over all of the grid.
         power: of the density.
-        centre: units along the side of a block about k = 0 that is always kept.
+        centre: units along the side of a block about k = 0 that is always kept: what every scan
+            has measured.
+        most: with which probability a unit elsewhere is kept at most, if held_out allows.
     """
 
     held_out: Any = 0.5
     power: Any = 3.0
     centre: int = static(default=0)
+    most: Any = 0.9
 
     def __call__(self, key: Key[Array, ""], units: Bool[Array, "..."]) -> Bool[Array, "..."]:
-        return units & jax.random.bernoulli(key, self.probability(units.shape))
+        return _drawn(key, units, self.probability(units.shape))
 
     def probability(self, shape: tuple[int, ...]) -> Float[Array, "..."]:
         axes = [k / (n // 2 + 1) for n, k in zip(shape, _places(shape), strict=True) if n > 1]
         squares = sum((k**2 for k in axes), np.zeros((1,) * len(shape))) / max(len(axes), 1)
         density = (1 - jnp.broadcast_to(jnp.asarray(np.sqrt(squares), float), shape)) ** self.power
         centre = _central(shape, self.centre)
-        keep = lambda s: jnp.where(centre, 1.0, jnp.minimum(1, s * density))  # noqa: E731
+        most = jnp.maximum(self.most, 1.0 - self.held_out)
+        keep = lambda s: jnp.where(centre, 1.0, jnp.minimum(most, s * density))  # noqa: E731
 
         def halve(_, bounds):
             low, high = bounds
@@ -168,6 +174,29 @@ def sampling_density(
     zeros = jnp.zeros(jax.eval_shape(draw, key).shape, float)
     total, _ = jax.lax.scan(add, zeros, jax.random.split(key, n))
     return total / n
+
+
+def _drawn(
+    key: Key[Array, ""], units: Bool[Array, "..."], probability: Float[Array, "..."]
+) -> Bool[Array, "..."]:
+    """Units kept with their probability; one at least is kept, and one held out, if there are two.
+
+    Where the draw leaves either part empty, a unit changes sides: of a few views that happens.
+    """
+    key_keep, key_change = jax.random.split(key)
+    keep = units & jax.random.bernoulli(key_keep, probability)
+    first, second = jax.random.split(key_change)
+    keep = jnp.where(jnp.any(keep), keep, _one_of(first, units))
+    movable = units & (probability < 1)
+    only = jnp.sum(units) < 2
+    return keep & ~(_one_of(second, movable) & ~jnp.any(units & ~keep) & ~only)
+
+
+def _one_of(key: Key[Array, ""], units: Bool[Array, "..."]) -> Bool[Array, "..."]:
+    """One of the units at random, if there is any."""
+    score = jnp.where(units, jax.random.uniform(key, units.shape), -1.0)
+    place = jnp.arange(units.size).reshape(units.shape)
+    return units & (place == jnp.argmax(score))
 
 
 def _places(shape: tuple[int, ...]) -> list[np.ndarray]:

@@ -14,7 +14,8 @@ so that with the inverse of it as weights
 the supervised loss on all that the network does not see, of the full scan y₀: the weighted loss
 has the minimiser of supervised training on those rows; without the weights rows count as they
 are sampled. What (2) needs is masks that differ between examples, such that every row is
-measured at times: with one fixed mask p = 0 elsewhere, and nothing is learnt there.
+measured at times, and q < 1 wherever p < 1: with one fixed mask p = 0 elsewhere, and a row that is
+always kept is never judged; nothing is learnt there. The metric "unjudged" is their share.
 
 Noise n of standard deviation σ on y is independent in Ω∖Θ and causes no bias there; but on Θ the
 network learns nothing, and may leave noise in what it sees. Robust SSDU shows it ỹ = y + ñ, ñ of
@@ -132,19 +133,16 @@ class WeightedSSDU:
         """The loss of a network.
 
         Raises:
-            ValueError: no density, or a split without probabilities.
+            ValueError: no density, one of another shape, or a split without probabilities.
         """
         y, A = entries(batch, "y", "A")
         density = entries(batch, "density")[0] if self.density is None else self.density
         rows = units(A, self.axes)
         keep = split_units(self.split, key, rows)
         image = net(restrict(A, keep), weigh(keep, y))
-        residual = tree.sub(A(image), y)
-        return weighted_square(residual, complement(A, keep), self._weights(density, rows)), {}
-
-    def _weights(self, density: PyTree, rows: PyTree) -> PyTree:
-        weight = lambda u, p: held_out_weights(p, self.split.probability(u.shape))  # noqa: E731
-        return jax.tree.map(weight, rows, density)
+        residual, weights = tree.sub(A(image), y), unit_weights(self.split, density, rows)
+        metrics = {"unjudged": _unjudged(density, weights)}
+        return weighted_square(residual, complement(A, keep), weights), metrics
 
 
 @pytree
@@ -174,18 +172,56 @@ class RobustSSDU:
         noisier = GaussianNoise(self.alpha * self.sigma).sample(key_noise, A, y)
         image = net(restrict(A, keep), weigh(keep, noisier))
         prediction = A(image)
-        unseen = weighted_square(tree.sub(prediction, y), complement(A, keep), self._weights(rows))
+        if self.density is None:
+            weights = jax.tree.map(lambda u: jnp.ones(u.shape), rows)
+        else:
+            weights = unit_weights(self.split, self.density, rows)
+        unseen = weighted_square(tree.sub(prediction, y), complement(A, keep), weights)
         # y − ñ/α², where ñ = noisier − y.
         target = tree.add_scaled(y, -1 / self.alpha**2, tree.sub(noisier, y))
         ones = jax.tree.map(lambda k: jnp.ones(k.shape), keep)
         seen = weighted_square(tree.sub(prediction, target), keep, ones)
-        return unseen + seen, {"unseen": unseen, "seen": seen}
+        metrics = {"unseen": unseen, "seen": seen}
+        if self.density is not None:
+            metrics["unjudged"] = _unjudged(self.density, weights)
+        return unseen + seen, metrics
 
-    def _weights(self, rows: PyTree) -> PyTree:
-        if self.density is None:
-            return jax.tree.map(lambda u: jnp.ones(u.shape), rows)
-        weight = lambda u, p: held_out_weights(p, self.split.probability(u.shape))  # noqa: E731
-        return jax.tree.map(weight, rows, self.density)
+
+def unit_weights(split: Any, density: PyTree, rows: PyTree) -> PyTree:
+    """`held_out_weights` of every unit of a scan.
+
+    Raises:
+        ValueError: a density of another shape than the scan's units.
+    """
+    weight = lambda u, p: held_out_weights(p, split.probability(u.shape))  # noqa: E731
+    return jax.tree.map(weight, rows, matching_density(density, rows))
+
+
+def matching_density(density: PyTree, rows: PyTree) -> PyTree:
+    """The density, if it has the shape of the units, or one that broadcasts to it.
+
+    Raises:
+        ValueError: it has not; says what is expected.
+    """
+
+    def check(u: Array, p: Any) -> Any:
+        shape = jnp.shape(p)
+        ones = (1,) * (u.ndim - len(shape))
+        fits = all(n in (1, m) for n, m in zip((*ones, *shape), u.shape))
+        if len(shape) > u.ndim or not fits:
+            raise ValueError(
+                f"`density` has shape {shape}, expected {u.shape}, that of the scan's units: see "
+                "`units`, and draw the masks of `sampling_density` in their shape"
+            )
+        return p
+
+    return jax.tree.map(check, rows, density)
+
+
+def _unjudged(density: PyTree, weights: PyTree) -> Array:
+    """The share of units that scans miss at times and that are never judged."""
+    missed = jax.tree.map(lambda p, w: jnp.mean((p < 1) & (w == 0)), density, weights)
+    return jnp.mean(jnp.stack(jax.tree.leaves(missed)))
 
 
 def weighted_square(residual: PyTree, mask: PyTree, weights: PyTree) -> Float[Array, ""]:

@@ -1,0 +1,181 @@
+"""Samplers that come down from noise: x_{σ_i} to x_{σ_{i+1}} by an estimate of x₀.
+
+With m = E[x₀ | x_σ, y] of a guidance and ε = (x_σ − m)/σ,
+
+    x_{σ'} = m + √(σ'² − s²) ε + s n,   n ~ N(0, 1).                                       (1)
+
+s = 0 is Euler's method for the probability-flow equation (DDIM; Song, Meng and Ermon, ICLR 2021),
+s² = σ'²(1 − σ'²/σ²) the ancestral sampler, and any s between is right in the limit of small steps,
+if m is. For each σ the law of x_σ is then that of x₀ + σn.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.core
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key, PyTree
+
+from jaxrecon.core import Algorithm, Result, pytree, run, static, tree
+from jaxrecon.posterior._guidance import Estimate, Guidance, Unconditional
+from jaxrecon.posterior._posterior import Posterior, standard_noise
+
+
+class DiffusionState(NamedTuple):
+    """x_σ, the place in the levels, and the key of what is drawn next."""
+
+    x: Any
+    i: Array
+    key: Any
+
+
+class DiffusionInfo(NamedTuple):
+    """The level after the step, the relative change of x, and evaluations of the estimate."""
+
+    sigma: Array
+    residual: Array
+    n_estimates: Array
+
+
+@pytree
+class Diffusion(Algorithm):
+    """A sampler of p(x | y): levels, a guidance, and how much of the noise is drawn anew.
+
+    Start `run` from x0 + σ₀ n, x0 being zeros by default: a rough reconstruction there, with a σ₀
+    of its error, saves steps (Chung, Sim and Ye, CVPR 2022). It needs a `key`.
+
+    Attributes:
+        levels: falling, with zero at the end, ``(level,)``; see `karras_levels`.
+        guidance: how the data enter.
+        fresh: the share of s² of the ancestral sampler's in (1): 0, deterministic from its start,
+            to 1. Or, for `renoise`, the share of σ'² (DiffPIR's ζ).
+        renoise: whether `fresh` is counted from σ'², so that 1 forgets ε altogether.
+        order: 1, or 2, which corrects each step but the last by the estimate at its end (Heun;
+            Karras et al., NeurIPS 2022): for fresh = 0, and guidances without a shift.
+
+    Example:
+        >>> from jaxrecon.core import identity
+        >>> from jaxrecon.posterior import Gaussian, PiGDM, karras_levels, posterior
+        >>> A = identity(jnp.zeros(2))
+        >>> prior = Gaussian(jnp.zeros(2), A, jnp.ones(2))
+        >>> target = posterior(A, jnp.array([1.0, -1.0]), 0.01, prior)
+        >>> sampler = Diffusion(karras_levels(40, high=20.0, low=1e-3), PiGDM())
+        >>> sample(sampler, target, jax.random.key(0)).value.round(1).tolist()
+        [1.0, -1.0]
+    """
+
+    levels: Float[Array, " level"]
+    guidance: Guidance = Unconditional()
+    fresh: Any = 0.0
+    renoise: bool = static(default=False)
+    order: int = static(default=1)
+
+    @property
+    def n_steps(self) -> int:
+        """How many there are."""
+        return self.levels.shape[0] - 1
+
+    def prepare(self, problem: Posterior) -> Any:
+        return problem, self.guidance.prepare(problem)
+
+    def init(self, problem: Any, x0: PyTree, *, key: Any = None) -> DiffusionState:
+        if key is None:
+            raise ValueError("`key` is None; a sampler needs one")
+        target, _ = problem
+        key, first = jax.random.split(key)
+        noise = standard_noise(first, target.domain)
+        return DiffusionState(
+            tree.add_scaled(x0, self.levels[0], noise), jnp.zeros((), jnp.int32), key
+        )
+
+    def step(
+        self, problem: Any, state: DiffusionState, inputs: Any
+    ) -> tuple[DiffusionState, DiffusionInfo]:
+        del inputs
+        _, prepared = problem
+        now, later = self.levels[state.i], self.levels[state.i + 1]
+        key, fresh, inner = jax.random.split(state.key, 3)
+        s = jnp.sqrt(self.fresh * _ancestral(now, later, self.renoise))
+        here = self.guidance.estimate(prepared, state.x, now, inner)
+        slope = tree.scale(1 / now, tree.sub(state.x, here.mean))
+        kept = jnp.sqrt(jnp.maximum(jnp.square(later) - jnp.square(s), 0))
+        x = tree.add_scaled(here.mean, kept, slope)
+        x = tree.add_scaled(x, s, standard_noise(fresh, x))
+        x = x if here.shift is None else tree.add(x, here.shift)
+        if self.order == 2:
+            x = self._corrected(prepared, state.x, x, slope, (now, later))
+        change = tree.norm(tree.sub(x, state.x)) / (tree.norm(x) + jnp.finfo(now.dtype).tiny)
+        n_estimates = jnp.asarray(self.order, jnp.int32)
+        return DiffusionState(x, state.i + 1, key), DiffusionInfo(later, change, n_estimates)
+
+    def value(self, state: DiffusionState) -> PyTree:
+        return state.x
+
+    def _corrected(
+        self, prepared: Any, x: PyTree, ahead: PyTree, slope: PyTree, levels: Any
+    ) -> PyTree:
+        """Heun's step; Euler's where it ends at zero."""
+        now, later = levels
+        there: Estimate = self.guidance.estimate(prepared, ahead, jnp.where(later > 0, later, now))
+        slope_there = tree.scale(1 / jnp.where(later > 0, later, 1), tree.sub(ahead, there.mean))
+        mean_slope = tree.scale(0.5, tree.add(slope, slope_there))
+        return tree.where(later > 0, tree.add_scaled(x, later - now, mean_slope), ahead)
+
+
+def sample(
+    sampler: Diffusion,
+    target: Posterior,
+    key: Key[Array, ""],
+    *,
+    n_samples: int | None = None,
+    x0: PyTree = None,
+    record: Any = None,
+    progress: Any = None,
+) -> Result:
+    """Independent samples of p(x | y).
+
+    Args:
+        sampler: with its levels and guidance.
+        target: what to sample.
+        key: of all samples.
+        n_samples: how many, along a leading axis of everything; None for one without that axis.
+        x0: where the noise is added at the start; zeros by default.
+        record: ``record(target, x)`` is kept of every step, such as ``lambda target, x: x``.
+        progress: as for `run`; of one sample alone.
+
+    Returns:
+        The samples as `value`, and their status.
+
+    Raises:
+        ValueError: no samples, levels that cannot be, a guidance that does not fit.
+    """
+    _check(sampler, n_samples)
+    options: dict[str, Any] = {"n_iter": sampler.n_steps, "record": record, "progress": progress}
+
+    def one(key: Any) -> Result:
+        return run(sampler, target, x0, key=key, **options)
+
+    if n_samples is None:
+        return one(key)
+    return jax.vmap(one)(jax.random.split(key, n_samples))
+
+
+def _ancestral(now: Array, later: Array, renoise: bool) -> Array:
+    """The largest s² of (1)."""
+    whole = jnp.square(later)
+    return whole if renoise else whole * (1 - whole / jnp.square(now))
+
+
+def _check(sampler: Diffusion, n_samples: int | None) -> None:
+    if n_samples is not None and n_samples < 1:
+        raise ValueError(f"`n_samples` is {n_samples}, expected at least 1")
+    if sampler.levels.ndim != 1 or sampler.n_steps < 1:
+        raise ValueError(f"`levels` has shape {sampler.levels.shape}, expected at least two levels")
+    if sampler.order not in (1, 2):
+        raise ValueError(f"`order` is {sampler.order}, expected 1 or 2")
+    if isinstance(sampler.levels, jax.core.Tracer):
+        return
+    known = np.asarray(sampler.levels)
+    if known[-1] != 0 or not (np.diff(known) < 0).all():
+        raise ValueError("`levels` do not fall to zero: see `karras_levels`")

@@ -1,0 +1,198 @@
+"""Guidance by gradients: E[x₀ | x_σ, y] from the denoiser and the likelihood.
+
+    E[x₀ | x_σ, y] = D(x_σ) + σ² ∇ log p(y | x_σ),                                        (1)
+    p(y | x_σ) = ∫ p(y | x₀) p(x₀ | x_σ) dx₀                                               (2)
+
+The integral (2) is what nobody knows; guidances differ in what they put in its place: a point
+(`DPS`), a Gaussian of a given width (`PiGDM`), a Gaussian with the covariance σ² ∂D/∂x of Tweedie's
+second formula (`TweedieCovariance`, exact where the prior is Gaussian). All differentiate the
+denoiser in reverse, once or several times. `_consistency.py` has guidances that do not.
+
+A guidance is given one example; nothing is summed over a batch.
+"""
+
+import abc
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import PyTree
+
+from jaxrecon.core import LinearOperator, identity, operator, pytree, run, static, tree
+from jaxrecon.functionals import LeastSquares
+from jaxrecon.posterior._posterior import Posterior
+from jaxrecon.solvers.linear import ConjugateGradient, LinearSystem
+from jaxrecon.solvers.splitting import data_step
+
+
+class Estimate(NamedTuple):
+    """What a sampler steps by: the estimate of x₀, and what is added to x after the step."""
+
+    mean: Any
+    shift: Any = None
+
+
+class Guidance(abc.ABC):
+    """How the data enter: a pytree with these methods."""
+
+    def prepare(self, target: Posterior) -> Any:
+        """What `estimate` is given: a place for work that is done once.
+
+        Raises:
+            ValueError: the likelihood is not of the kind that this guidance needs.
+        """
+        return target
+
+    @abc.abstractmethod
+    def estimate(self, prepared: Any, x: PyTree, sigma: Any, key: Any = None) -> Estimate:
+        """E[x₀ | x_σ = x, y], or what stands for it; a draw of x₀ where a guidance uses the key.
+
+        sigma is positive and may be traced.
+        """
+
+
+@pytree
+class Unconditional(Guidance):
+    """Samples the prior: the data are not looked at."""
+
+    def estimate(self, prepared: Posterior, x: PyTree, sigma: Any, key: Any = None) -> Estimate:
+        return Estimate(prepared.denoiser(x, sigma))
+
+
+@pytree
+class DPS(Guidance):
+    """A gradient step on the misfit of D(x_σ), of a length that does not shrink with the misfit.
+
+    x ← x − c ∇√(2 Σf(A D(x))), for any likelihood (Chung, Kim, Mccann, Klasky and Ye, ICLR 2023).
+    With Gaussian noise of deviation s the root is ‖y − A D(x)‖/s, and their ζ' is c/2s. Samples are
+    not of the posterior, whatever c; tune it.
+
+    Attributes:
+        scale: c, in squared units of the image.
+    """
+
+    scale: Any
+
+    def estimate(self, prepared: Posterior, x: PyTree, sigma: Any, key: Any = None) -> Estimate:
+        mean, pull = linearised(prepared.denoiser, x, sigma)
+        value, slope = prepared.value_and_grad(mean)
+        size = jnp.sqrt(jnp.maximum(2 * value, jnp.finfo(value.dtype).tiny))
+        return Estimate(mean, tree.scale(-self.scale / size, pull(slope)))
+
+
+@pytree
+class PiGDM(Guidance):
+    """(2) for x₀ | x_σ ~ N(D(x_σ), r²), r² = σ²v/(σ² + v), with Gaussian noise.
+
+    Exact where the prior is white with variance v (Song, Vahdat, Mardani and Kautz, ICLR 2023,
+    who take v = 1). In closed form where the operator has one, else by conjugate gradients.
+
+    Attributes:
+        variance: v, of the image's pixels.
+        n_inner: conjugate gradients.
+    """
+
+    variance: Any = 1.0
+    n_inner: int = static(default=10)
+
+    def prepare(self, target: Posterior) -> Any:
+        return target, data_solver(target, self.n_inner)
+
+    def estimate(self, prepared: Any, x: PyTree, sigma: Any, key: Any = None) -> Estimate:
+        target, solve = prepared
+        mean, pull = linearised(target.denoiser, x, sigma)
+        precision = 1 / jnp.square(sigma) + 1 / jnp.asarray(self.variance)
+        moved = solve(precision, mean, mean)
+        slope = pull(tree.scale(precision, tree.sub(moved, mean)))
+        return Estimate(tree.add_scaled(mean, jnp.square(sigma), slope))
+
+
+@pytree
+class TweedieCovariance(Guidance):
+    """(2) for x₀ | x_σ ~ N(D(x_σ), σ² ∂D/∂x), with Gaussian noise: exact for Gaussian priors.
+
+    (σ² A ∂D Aᴴ + W⁻¹) z = y − A D(x) by conjugate gradients, each with one pass back through the
+    denoiser (Boys et al., "Tweedie moment projected diffusions", TMLR 2024; Rozet et al., NeurIPS
+    2024). ∂D of the exact denoiser is symmetric and positive; of a network's the transpose is used.
+
+    Attributes:
+        n_inner: conjugate gradients at most.
+        tol: at which they stop.
+    """
+
+    n_inner: int = static(default=20)
+    tol: Any = 1e-6
+
+    def prepare(self, target: Posterior) -> Any:
+        term, A = gaussian_term(target)
+        return target.denoiser, term, term.curvature_root(A)
+
+    def estimate(self, prepared: Any, x: PyTree, sigma: Any, key: Any = None) -> Estimate:
+        denoiser, term, root = prepared
+        mean, pull = linearised(denoiser, x, sigma)
+        weights = 1.0 if term.weights is None else jnp.sqrt(term.weights)
+        misfit = tree.sub(weights * term.data, root(mean))
+        system = LinearSystem(_Innovation(root, pull, jnp.square(sigma)), misfit)
+        # In the data's space: where samples are few that is the small one.
+        options: dict[str, Any] = {"n_iter": self.n_inner, "tol": self.tol}
+        z = run(ConjugateGradient(), system, gradient="implicit", **options).value
+        return Estimate(tree.add_scaled(mean, jnp.square(sigma), pull(root.adjoint(z))))
+
+
+@operator
+class _Innovation(LinearOperator):
+    """σ² B ∂D Bᴴ + 1: the covariance of whitened data given x_σ."""
+
+    root: LinearOperator
+    pull: Callable[[Any], Any]
+    variance: Any
+
+    @property
+    def domain(self) -> PyTree:
+        return self.root.range
+
+    @property
+    def range(self) -> PyTree:
+        return self.root.range
+
+    def forward(self, x: Any) -> Any:
+        spread = self.root.forward(self.pull(self.root.adjoint(x)))
+        return tree.add_scaled(x, self.variance, spread)
+
+    def adjoint(self, y: Any) -> Any:
+        return self.forward(y)
+
+
+def gaussian_term(target: Posterior) -> tuple[LeastSquares, LinearOperator]:
+    """The one term of a Gaussian likelihood.
+
+    Raises:
+        ValueError: there are several, or it is another.
+    """
+    terms = target.likelihood.terms
+    if len(terms) != 1 or not isinstance(terms[0][0], LeastSquares):
+        names = ", ".join(type(f).__name__ for f, _ in terms)
+        raise ValueError(
+            f"`likelihood` is {names}; this guidance takes one LeastSquares: use DPS for others"
+        )
+    if not isinstance(terms[0][1], LinearOperator):
+        raise ValueError("`likelihood` has an operator that is not linear: use DPS")
+    return terms[0]  # pyright: ignore[reportReturnType]
+
+
+def data_solver(target: Posterior, n_inner: int) -> Any:
+    """``solve(mu, v, start)``: argmin over x of Σ f(A x) + μ/2 ‖x − v‖²."""
+    white = identity(target.domain)
+    return data_step([gaussian_term(target)], [white], [1.0], n_inner=n_inner)
+
+
+def linearised(denoiser: Any, x: PyTree, sigma: Any) -> tuple[PyTree, Callable[[Any], Any]]:
+    """D(x), and v ↦ (∂D/∂x)ᴴ v in Re⟨·,·⟩."""
+    mean, pull = jax.vjp(lambda u: denoiser(u, sigma), x)
+    return mean, jax.tree_util.Partial(_conjugated, pull)
+
+
+def _conjugated(pull: Any, v: PyTree) -> PyTree:
+    """JAX pulls conj(v) back to the conjugate of the gradient."""
+    return jax.tree.map(jnp.conj, pull(jax.tree.map(jnp.conj, v))[0])
