@@ -56,6 +56,8 @@ class UNet(nnx.Module):
         up: "transpose", "linear" or "shuffle"; see `layers.Upsample`.
         padding: what stands outside the image; see `layers.Conv`.
         use_bias: whether convolutions have a bias; by default those not followed by a norm.
+        final_gain: variance of the first outputs. Normalised features know nothing of the image's
+            scale: where the output is added to an image, well below the image's own.
         axis_name: of norm="batch", the vmapped axis whose examples share statistics.
         dtype: of activations.
         param_dtype: of parameters.
@@ -90,6 +92,7 @@ class UNet(nnx.Module):
         up: str = "transpose",
         padding: str = "zeros",
         use_bias: bool | None = None,
+        final_gain: float = 1.0,
         axis_name: str | None = None,
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
@@ -135,7 +138,7 @@ class UNet(nnx.Module):
             n_out,
             kernel=1,
             use_bias=use_bias is not False,
-            kernel_init=nnx.initializers.lecun_normal(),
+            kernel_init=nnx.initializers.variance_scaling(final_gain, "fan_in", "truncated_normal"),
             **shared,
         )
 
