@@ -202,11 +202,10 @@ def picture(path: Path, title: str, means: dict[str, dict[str, float]]) -> None:
     figure, panels = plt.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
     for axes, key in zip(panels, ("psnr", "ssim")):
         for label, m in means.items():
-            axes.errorbar(m[key], m["auc"], m["auc_error"], fmt="o", capsize=3)
-            axes.annotate(label, (m[key], m["auc"]), xytext=(5, 4), textcoords="offset points")
+            axes.errorbar(m[key], m["auc"], m["auc_error"], fmt="o", capsize=3, label=label)
         axes.set_xlabel({"psnr": "PSNR (dB)", "ssim": "SSIM"}[key])
-        axes.margins(x=0.2)
     panels[0].set_ylabel("AUC of the observer")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center")
     figure.suptitle(title)
     figure.savefig(path, dpi=80)
     plt.close(figure)

@@ -12,7 +12,10 @@ README = (ROOT / "README.md").read_text()
 SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
-@pytest.mark.parametrize("code", SNIPPETS, ids=["ct", "mri", "spiral", "deblurring", "learned"])
+NAMES = ["ct", "mri", "spiral", "deblurring", "learned", "samples"]
+
+
+@pytest.mark.parametrize("code", SNIPPETS, ids=NAMES)
 def test_snippets_reconstruct(code):
     names = {}
     exec(compile(code, "README.md", "exec"), names)
@@ -30,6 +33,10 @@ def test_snippets_reconstruct(code):
         assert error(names["restored"]) < 0.5 * error(names["y"])
         assert error(names["iterated"]) < 0.75 * error(names["y"])
         assert names["best"].losses[-1] < names["best"].losses[0]
+    elif "known" in names:
+        error = lambda x: jnp.linalg.norm(x - names["sharp"])  # noqa: E731
+        assert error(names["known"].mean) < 0.85 * error(names["y"])
+        assert jnp.abs(names["inside"] - jnp.array([0.5, 0.9])).max() < 0.15
     elif "learned" in names:
         error = lambda x: jnp.linalg.norm(x - names["heads"][2])  # noqa: E731
         assert error(names["learned"]) < 0.6 * error(names["fbp"])
