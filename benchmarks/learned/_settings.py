@@ -224,11 +224,11 @@ def brains(
     """
     n = sizes.image
     fine = n * 3 // 2
-    colin = _axial(folder / "volumes/mr_t1_colin27_ch2.nii.gz")
+    colin = axial(folder / "volumes/mr_t1_colin27_ch2.nii.gz")
     tune = [_prepared(colin[z], colin, fine) for z in evenly(60, 120, sizes.n_validation)]
     groups = tune, pyradiomics_brains(folder, fine, sizes.n_test)
     forrest = studyforrest(folder)
-    mni = _axial(folder / "volumes/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz")
+    mni = axial(folder / "volumes/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz")
     objects = [_prepared(forrest[z], forrest[160:340], fine) for z in range(160, 340)]
     objects += [_prepared(mni[z], mni, fine) for z in range(40, 140, 2)]
     masks = jnp.stack([fixed_lines(n, r) for r in trained]) if fixed else None
@@ -238,7 +238,8 @@ def brains(
     return Setting(tasks, ArraySource(x=np.stack(objects)), measure)
 
 
-def _axial(path: Path) -> np.ndarray:
+def axial(path: Path) -> np.ndarray:
+    """The slices of a NIfTI volume, upright."""
     import nibabel
 
     volume = np.asarray(nibabel.load(path).dataobj, np.float32)

@@ -2,6 +2,7 @@
 
     python benchmarks/learned/publish.py NAME [--size cpu|gpu] [--seed 0] [--dtype float16]
         [--hardware TEXT] [--date 2026-11-21] [--output FOLDER] [--into FOLDER]
+        [--sigmas 25 15 50]
 
 NAME is of `_cards.py`. The weights are read from the output folder of the training script, rounded
 to the storage type, judged again as they will be loaded, and written with their card: figures on
@@ -37,7 +38,6 @@ from jaxrecon.nets import pretrained
 from jaxrecon.training import load_weights
 
 SHIPPED = Path(pretrained.__file__).parent / "weights"
-SIGMAS = (25, 15, 50)  # of 255; the first stands for the denoiser in lists
 DENOISERS = {"cpu": _recipes.CPU, "gpu": _recipes.GPU}
 
 
@@ -50,6 +50,9 @@ def main() -> None:
     parser.add_argument("--hardware", default=platform.processor() or platform.machine())
     parser.add_argument(
         "--date", type=datetime.date.fromisoformat, default=datetime.date.today(), metavar="DAY"
+    )
+    parser.add_argument(
+        "--sigmas", type=float, nargs="+", default=[25, 15, 50], help="of 255, for denoisers"
     )
     parser.add_argument("--data", type=Path, default=DATA, help="folder of volumes/ ...")
     parser.add_argument("--output", type=Path, default=Path(".learned"), help="of the training")
@@ -106,13 +109,13 @@ def judged_denoiser(
     del setting, method, folder
     sets = _photographs.test_images(options.data / "train")
     figures = []
-    for sigma in SIGMAS:
+    for sigma in options.sigmas:  # the first stands for the denoiser in lists
         for name in ("BSD68", "Set12"):
             images = sets[name]
             noisy = [_photographs.noisy(x, sigma / 255, i) for i, x in enumerate(images)]
             beside = {"noisy": [_photographs.psnr(*pair) for pair in zip(noisy, images)]}
             scores = np.asarray(train.scores(net, images, sigma / 255))
-            figures.append(figure(scores, f"{name}, sigma {sigma}/255", "photographs", beside))
+            figures.append(figure(scores, f"{name}, sigma {sigma:g}/255", "photographs", beside))
     return tuple(figures)
 
 

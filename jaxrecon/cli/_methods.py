@@ -33,8 +33,6 @@ from jaxrecon.solvers.plug_and_play import dpir_schedule
 Report = Callable[[Any, Any], None]
 
 _MARGIN = 1.02  # power iteration approaches the norm from below
-# Trust in the denoiser: DPIR's λ, and less of it where most singular values are far below the norm.
-_TRUST_MRI, _TRUST_CT = 0.23, 0.23 / 16
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,12 +58,15 @@ class Settings:
     Attributes:
         n_iter: iterations at most.
         strength: of the regularisation.
+        trust: in a denoiser, DPIR's λ; less of it where most singular values are far below the
+            norm, as in CT.
         tol: to stop at; 0 does all iterations.
         model: the shipped network, by name, of methods that need one.
     """
 
     n_iter: int = 0
     strength: float = 0.0
+    trust: float = 0.23
     tol: float = 1e-4
     model: str | None = None
 
@@ -197,19 +198,18 @@ def _learned(measurement: Measurement, settings: Settings, report: Report | None
 def _ct_pnp(measurement: Measurement, settings: Settings, report: Report | None) -> Outcome:
     first = jnp.maximum(ct.fbp(measurement.operator, measurement.data), 0)
     denoiser = _loaded(settings.model)
-    return _plug_and_play(measurement, first, denoiser, _TRUST_CT, settings, report)
+    return _plug_and_play(measurement, first, denoiser, settings, report)
 
 
 def _mri_pnp(measurement: Measurement, settings: Settings, report: Report | None) -> Outcome:
     denoiser, first = denoisers.Complex(_loaded(settings.model)), _first_mri(measurement)
-    return _plug_and_play(measurement, first, denoiser, _TRUST_MRI, settings, report)
+    return _plug_and_play(measurement, first, denoiser, settings, report)
 
 
 def _plug_and_play(
     measurement: Measurement,
     first: Array,
     denoiser: Any,
-    trust: float,
     settings: Settings,
     report: Report | None,
 ) -> Outcome:
@@ -220,7 +220,7 @@ def _plug_and_play(
     if not settings.strength > 0:
         raise ValueError("`--strength` is 0, expected a positive strength of the denoiser")
     A, data, size = _normalised(measurement, first)
-    schedule = dpir_schedule(settings.strength, settings.n_iter, factor=trust)
+    schedule = dpir_schedule(settings.strength, settings.n_iter, factor=settings.trust)
     prior = denoisers.DenoiserPrior(denoiser, weight=schedule.weight)
     problem = Problem(((LeastSquares(data), A), (prior, identity(A.domain))))
     inputs = {"penalty": schedule.penalty}
@@ -287,7 +287,7 @@ _TABLE = (
         "ct",
         "weighted least squares + a shipped denoiser (plug-and-play, DPIR)",
         _ct_pnp,
-        Settings(n_iter=12, strength=0.015, tol=0.0, model="denoiser-grey"),
+        Settings(n_iter=12, strength=0.01, trust=0.23 / 16, tol=0.0, model="denoiser-grey"),
         network="denoising",
     ),
     Method(
@@ -336,7 +336,7 @@ _TABLE = (
         "mri",
         "SENSE + a shipped denoiser (plug-and-play, DPIR)",
         _mri_pnp,
-        Settings(n_iter=12, strength=0.015, tol=0.0, model="denoiser-grey"),
+        Settings(n_iter=12, strength=0.02, tol=0.0, model="denoiser-grey"),
         network="denoising",
     ),
     Method(
