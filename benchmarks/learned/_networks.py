@@ -27,7 +27,6 @@ from jaxrecon.nets.reconstruction import (
 from jaxrecon.solvers import ADMM, ProximalGradient
 
 FBP = FilteredBackprojection("hann")
-FINAL_GAIN = 1e-3  # of U-Nets whose output is added to an image: they begin as next to nothing
 
 
 class Recipe(NamedTuple):
@@ -45,8 +44,7 @@ class Recipe(NamedTuple):
 def post_processing(
     initial: Any, channels: int, width: int, depth: int, *, rngs: nnx.Rngs
 ) -> PostProcessing:
-    options: dict[str, Any] = {"width": width, "depth": depth, "final_gain": FINAL_GAIN}
-    net = UNet(channels, channels, residual=True, **options, rngs=rngs)
+    net = UNet(channels, channels, width=width, depth=depth, residual=True, rngs=rngs)
     return PostProcessing(initial, net)
 
 
@@ -84,7 +82,8 @@ def modl_of(n_iter: int, width: int, depth: int, *, rngs: nnx.Rngs) -> Unrolled:
 
 def varnet(n_iter: int, width: int, depth: int, *, rngs: nnx.Rngs) -> Unrolled:
     """With a U-Net of its own in each iteration."""
-    options: dict[str, Any] = {"width": width, "depth": depth, "final_gain": FINAL_GAIN}
+    # What they return is added to an image: they begin as next to nothing.
+    options: dict[str, Any] = {"width": width, "depth": depth, "final_gain": 1e-3}
     make = lambda r: UNet(2, 2, **options, rngs=r)  # noqa: E731
     refinement = KspaceRefinement(stacked(make, n_iter, rngs=rngs), step=[1.0] * n_iter)
     return Unrolled(refinement, n_iter=n_iter, shared=False)

@@ -29,6 +29,17 @@ def test_published_sizes(kind, channels, published):
     assert layers.n_parameters(net) == published
 
 
+def test_residual_unets_begin_near_the_identity():
+    """What its normalised features add to an image is small at first, whatever the image's scale."""
+    x = 0.01 * jax.random.normal(jax.random.key(0), (32, 32, 1))
+    added = []
+    for residual in (True, False):
+        net = images.UNet(1, 1, width=8, depth=2, residual=residual, rngs=nnx.Rngs(1))
+        added.append(float(jnp.std(net(x) - residual * x)))
+    assert 0.003 < added[0] < 0.1
+    assert 0.3 < added[1] < 3
+
+
 def test_deep_networks_of_many_options_fit_together():
     """Shapes alone: levels in the right order, heads, refinement, three axes."""
     flat, volume = (9, 5, 2), (3, 5, 4, 2)

@@ -56,8 +56,8 @@ class UNet(nnx.Module):
         up: "transpose", "linear" or "shuffle"; see `layers.Upsample`.
         padding: what stands outside the image; see `layers.Conv`.
         use_bias: whether convolutions have a bias; by default those not followed by a norm.
-        final_gain: variance of the first outputs. Normalised features know nothing of the image's
-            scale: where the output is added to an image, well below the image's own.
+        final_gain: variance of the outputs at first; by default 1, and 1e-3 for `residual`:
+            normalised features know nothing of the image's scale, to which they are added then.
         axis_name: of norm="batch", the vmapped axis whose examples share statistics.
         dtype: of activations.
         param_dtype: of parameters.
@@ -92,7 +92,7 @@ class UNet(nnx.Module):
         up: str = "transpose",
         padding: str = "zeros",
         use_bias: bool | None = None,
-        final_gain: float = 1.0,
+        final_gain: float | None = None,
         axis_name: str | None = None,
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
@@ -105,6 +105,8 @@ class UNet(nnx.Module):
         shared: dict[str, Any] = {"n_axes": n_axes, "dtype": dtype, "param_dtype": param_dtype}
         shared["rngs"] = rngs
         bias = norm == "none" if use_bias is None else use_bias
+        if final_gain is None:
+            final_gain = 1e-3 if residual else 1.0
         plain = functools.partial(Conv, padding=padding, use_bias=bias, **shared)
         make_norm = functools.partial(Norm, norm, n_groups=n_groups, axis_name=axis_name, **shared)
         block = functools.partial(
