@@ -30,7 +30,7 @@ def test_published_sizes(kind, channels, published):
 
 
 def test_residual_unets_begin_near_the_identity():
-    """What its normalised features add to an image is small at first, whatever the image's scale."""
+    """What normalised features add to an image is small at first, whatever the image's scale."""
     x = 0.01 * jax.random.normal(jax.random.key(0), (32, 32, 1))
     added = []
     for residual in (True, False):
