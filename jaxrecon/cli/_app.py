@@ -112,7 +112,15 @@ def recon(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="learned and pnp: the network; see jaxrecon models.", show_default=False),
+        typer.Option(
+            help="learned, pnp, posterior: the network; see jaxrecon models.", show_default=False
+        ),
+    ] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            help="posterior: how many; 19 or more for 90 % intervals.", show_default=False
+        ),
     ] = None,
     list_methods: Annotated[
         bool, typer.Option("--list-methods", help="Show the methods and exit.")
@@ -142,6 +150,7 @@ def recon(
             n_iter=n_iter,
             strength=strength,
             model=model,
+            samples=samples,
             command=["jaxrecon", *sys.argv[1:]],
         )
     )
@@ -220,7 +229,7 @@ def export(
 
 
 def _show_methods() -> None:
-    from jaxrecon.cli._methods import METHODS
+    from jaxrecon.cli.methods import METHODS
 
     table = Table("method", "for", "what it does", box=None, padding=(0, 2, 0, 0))
     for row in METHODS.values():

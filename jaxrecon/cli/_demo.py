@@ -18,8 +18,8 @@ import numpy as np
 
 from jaxrecon import data, metrics, viz
 from jaxrecon.cli import _terminal
-from jaxrecon.cli._methods import Measurement, methods_of
 from jaxrecon.cli._models import is_there
+from jaxrecon.cli.methods import Measurement, methods_of
 from jaxrecon.physics import mri
 
 
@@ -120,6 +120,8 @@ def _mri_scene(quick: bool) -> Scene:
 def _reconstruct_all(scene: Scene, report: _terminal.Report):
     images, scores = {}, {}
     for method in filter(is_there, methods_of(scene.modality)):
+        if method.defaults.samples:
+            continue  # minutes
         report.start(method.name, method.defaults.n_iter)
         start = time.perf_counter()
         outcome = method(scene.measurement, report)

@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import Array
 
 from jaxrecon.cli._maps import check_region, estimated_maps
-from jaxrecon.cli._methods import Measurement
 from jaxrecon.cli._noncartesian import image_shape, noncartesian_measurements
+from jaxrecon.cli.methods import Measurement
 from jaxrecon.io import CTScan, MRIScan, NonCartesianScan, Scan
-from jaxrecon.physics import ct, mri
+from jaxrecon.physics import ct, mri, noise_from_differences, noise_from_periphery
 from jaxrecon.physics._memory import device_bytes
 
 # A rotation centre in a file is overruled where its residual is this many times the found one's.
@@ -111,6 +111,10 @@ def _ct_model(scan: CTScan, size: int | None, center: float | None, remove_strip
     pairs = zip(jnp.asarray(scan.line_integrals), jnp.asarray(scan.weights), strict=True)
     cleaned = [_cleaned(p, w, remove_stripes) for p, w in pairs]
     n_zingers = sum(int(n) for *_, n in cleaned)
+    measurements = [
+        Measurement(operator=A, data=p, weights=w, noise=_noise_of_views(p, w))
+        for p, w, _ in cleaned
+    ]
     unit = "mm" if scan.bin_pitch is not None else "bins"
     facts = [
         f"{scan.kind} beam, {n_views} views x {n_bins} bins, {n_slices} slice(s)",
@@ -121,7 +125,7 @@ def _ct_model(scan: CTScan, size: int | None, center: float | None, remove_strip
     ]
     return Model(
         modality="ct",
-        measurements=[Measurement(operator=A, data=p, weights=w) for p, w, _ in cleaned],
+        measurements=measurements,
         finish=np.asarray,
         spacing=pixel if scan.bin_pitch is not None else None,
         facts=facts,
@@ -175,15 +179,24 @@ def _cleaned(p: Array, weights: Array, remove_stripes: bool) -> tuple[Array, Arr
     return p, jnp.where(outlier, 0, weights), jnp.sum(outlier)
 
 
+def _noise_of_views(p: Array, weights: Array) -> float:
+    """From view to view too, where there are enough."""
+    axes = (-2, -1) if len(p) > 2 else (-1,)
+    return float(noise_from_differences(p, weights, axes=axes)) if p.shape[-1] > 2 else 0.0
+
+
 def _mri_model(scan: MRIScan, source: str, map_sets: int | None) -> Model:
     n_slices, n_coils, *shape = scan.kspace.shape
     mask = jnp.asarray(scan.mask)
+    places = jnp.indices(shape) - (jnp.asarray(shape) // 2)[:, None, None]
+    radius = jnp.where(mask, jnp.linalg.norm(places.astype(jnp.float32), axis=0), jnp.nan)
     measurements, how = [], ""
     for kspace in scan.kspace:
         data = jnp.asarray(kspace)
         maps, how = _coil_maps(scan, source, data, map_sets)
         A = mri.sense(maps, mask)
-        measurements.append(Measurement(operator=A, data=data))
+        noise = noise_from_periphery(data.reshape(n_coils, -1), radius.ravel())
+        measurements.append(Measurement(operator=A, data=data, noise=float(noise)))
     fraction = 100 * float(scan.mask.mean())
     facts = [
         f"Cartesian, {n_coils} coil(s), {shape[0]} x {shape[1]}, {n_slices} slice(s)",

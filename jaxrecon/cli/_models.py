@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxrecon.cli import _terminal
-from jaxrecon.cli._methods import METHODS, Method
+from jaxrecon.cli.methods import METHODS, Method
 from jaxrecon.nets import pretrained
 
 

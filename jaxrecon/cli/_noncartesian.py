@@ -9,11 +9,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Complex, Float
 
 from jaxrecon.cli._maps import check_region, estimated_maps
-from jaxrecon.cli._methods import Measurement
+from jaxrecon.cli.methods import Measurement
 from jaxrecon.core import Problem, fft, identity, run
 from jaxrecon.functionals import LeastSquares, SquaredL2
 from jaxrecon.io import NonCartesianScan
-from jaxrecon.physics import mri, nufft
+from jaxrecon.physics import mri, noise_from_periphery, nufft
 from jaxrecon.solvers import ConjugateGradient
 
 # The calibration fit: its grid in calibration regions, its Tikhonov weight (AᴴWA is about one where
@@ -51,13 +51,15 @@ def noncartesian_measurements(
     n_slices, n_coils, n_shots, n_samples = scan.kspace.shape
     trajectory = jnp.asarray(scan.trajectory * np.array(shape, np.float32))
     density, density_how = _density(scan, source, trajectory, shape)
+    distance = jnp.linalg.norm(jnp.asarray(scan.trajectory), axis=-1)
     measurements, how = [], ""
     for kspace in scan.kspace:
         data = jnp.asarray(kspace)
         maps, how = _coil_maps(scan, source, data, trajectory, density, shape, map_sets)
         A = mri.noncartesian_sense(maps, trajectory)
-        measurements.append(Measurement(operator=A, data=data, weights=density))
-    radius = float(np.linalg.norm(scan.trajectory, axis=-1).max())
+        noise = float(noise_from_periphery(data.reshape(n_coils, -1), distance.ravel()))
+        measurements.append(Measurement(operator=A, data=data, weights=density, noise=noise))
+    radius = float(distance.max())
     facts = [
         f"non-Cartesian, {n_coils} coil(s), {n_shots} shots x {n_samples} samples, "
         f"{n_slices} slice(s)",

@@ -5,12 +5,18 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxrecon import io
 from jaxrecon.cli import _terminal
-from jaxrecon.cli._methods import METHODS, Measurement, Method, Outcome, find_method
 from jaxrecon.cli._model import Model, build_model
+from jaxrecon.cli.methods import METHODS, Measurement, Method, Outcome, find_method
+from jaxrecon.posterior.calibration import summarise
+
+# Quantiles of the samples, the least number of samples that has them, and the maps of both.
+LEVELS, N_SAMPLES = (0.05, 0.95), 19
+_MAPS = ("std", "low", "high", "samples")
 
 # Modality and sampling of what a file comes to, as the table of methods has them.
 _KINDS = {
@@ -36,12 +42,14 @@ class Request:
     n_iter: int | None = None
     strength: float | None = None
     model: str | None = None
+    samples: int | None = None
     command: Sequence[str] = ()
 
     @property
     def settings(self) -> dict[str, Any]:
         """The solver's settings; None means the method's default."""
-        return {"n_iter": self.n_iter, "strength": self.strength, "model": self.model}
+        names = ("n_iter", "strength", "model", "samples")
+        return {name: getattr(self, name) for name in names}
 
 
 def reconstruct(request: Request) -> None:
@@ -52,7 +60,7 @@ def reconstruct(request: Request) -> None:
     """
     _check_request(request)
     inputs = [request.source, *([request.maps] if request.maps else [])]
-    io.check_output(request.out, inputs=inputs)
+    io.check_output(request.out, inputs=inputs, maps=_maps_of(request))
     _terminal.say("input", request.source)
     scan = io.read(request.source, slices=request.slices, maps=request.maps)
     for label in ("understood", "assumed", "repaired"):
@@ -78,6 +86,12 @@ def reconstruct(request: Request) -> None:
     quality = _quality(model, outcomes)
     _terminal.say("quality", [f"{name}: {_text(value)}" for name, value in quality.items()])
     _write(request, scan, model, method, network, outcomes, quality, seconds)
+
+
+def _maps_of(request: Request) -> list[str]:
+    """Names of what is written beside the image."""
+    is_sampled = any(m.name == request.method and m.defaults.samples for m in METHODS.values())
+    return list(_MAPS) if is_sampled else []
 
 
 class _Network(NamedTuple):
@@ -113,6 +127,14 @@ def _check_request(request: Request) -> None:
         raise ValueError(f"`--map-sets` is {request.map_sets}, expected 1 or 2")
     if request.map_sets is not None and request.maps is not None:
         raise ValueError("`--map-sets` is for estimated maps: leave it out beside --maps")
+    sampled = {m.name for m in METHODS.values() if m.defaults.samples}
+    if request.samples is not None and request.method not in sampled:
+        raise ValueError(f"`--samples` belongs to {', '.join(sampled)}: not {request.method}")
+    if request.samples is not None and not N_SAMPLES <= request.samples < 2**16:
+        raise ValueError(
+            f"`--samples` is {request.samples}, expected {N_SAMPLES} to 65535: fewer do not tell "
+            f"where {LEVELS[-1] - LEVELS[0]:.0%} of the posterior lie"
+        )
     if request.strength is not None and not 0 <= request.strength < np.inf:
         raise ValueError(f"`--strength` is {request.strength}, expected a number of at least 0")
 
@@ -123,7 +145,7 @@ def _run_slices(model: Model, method: Method, settings: dict[str, Any]) -> list[
     with _terminal.reporting() as report:
         for i, measurement in enumerate(model.measurements):
             label = method.name if n_slices == 1 else f"{method.name} {i + 1}/{n_slices}"
-            report.start(label, settings["n_iter"] or method.defaults.n_iter)
+            report.start(label, method.n_steps(**settings))
             outcome = method(measurement, report, **settings)
             if not np.isfinite(np.asarray(outcome.image)).all():
                 raise ValueError(
@@ -142,6 +164,9 @@ def _quality(model: Model, outcomes: list[Outcome]) -> dict[str, Any]:
     if outcomes[0].status is not None:
         quality["iterations"] = [outcome.n_iter for outcome in outcomes]
         quality["solver"] = sorted({o.status.advice for o in outcomes if o.status is not None})
+    if outcomes[0].samples is not None:
+        quality["samples"] = len(outcomes[0].samples)
+        quality["noise of the data, estimated"] = [m.noise for m in model.measurements]
     return quality
 
 
@@ -174,11 +199,37 @@ def _write(request, scan, model, method, network, outcomes, quality, seconds) ->
     image = images[0] if len(images) == 1 else images
     # Between slices the file tells no distance, so only a single image carries its pixel size.
     spacing = model.spacing if image.ndim == 2 else None
-    written = io.write(request.out, image, provenance=provenance, spacing=spacing)
+    maps, window = _uncertainty(model, outcomes)
+    written = io.write(
+        request.out, image, provenance=provenance, spacing=spacing, window=window, maps=maps
+    )
     _terminal.say("wrote", ", ".join(str(path) for path in written))
+
+
+def _uncertainty(
+    model: Model, outcomes: list[Outcome]
+) -> tuple[dict[str, io.Map], tuple[float, float] | None]:
+    """Deviation, interval and, of a single slice, the samples; and the window of all but the first.
+
+    Of complex images the interval is that of the magnitude, the deviation that of both parts.
+    """
+    sets = [o.samples for o in outcomes if o.samples is not None]
+    if not sets:
+        return {}, None
+    drawn = [np.stack([model.finish(x) for x in samples]) for samples in sets]
+    known = [summarise(jnp.asarray(samples), levels=LEVELS) for samples in drawn]
+    low, high = (np.stack([np.asarray(s.quantiles[i]) for s in known]) for i in (0, -1))
+    window = float(np.percentile(low, 0.1)), float(np.percentile(high, 99.9))
+    window = window if window[1] > window[0] else None
+    stacked = (np.stack([np.asarray(s.std) for s in known]), low, high)
+    values = [v[0] if len(drawn) == 1 else v for v in stacked]
+    windows = (None, window, window, window)
+    values += [drawn[0]] if len(drawn) == 1 else []
+    named = zip(_MAPS, values, windows, strict=False)
+    return {name: io.Map(v, w) for name, v, w in named}, window
 
 
 def _text(value: Any) -> str:
     if isinstance(value, list):
-        return ", ".join(map(str, value))
+        return ", ".join(map(_text, value))
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -37,16 +37,22 @@ class Report:
     def __init__(self, progress: Progress):
         self._progress = progress
         self._task = None
+        self._done = 0
 
     def start(self, description: str, total: int) -> None:
         """Begins a new bar of `total` iterations; 0 for a method that does not iterate."""
         self._task = self._progress.add_task(description, total=max(total, 1), detail="")
+        self._done = 0
+
+    def begin_at(self, i: int) -> None:
+        """What comes is a part of the bar, after `i` iterations of others."""
+        self._done = i
 
     def __call__(self, i: Any, info: Any) -> None:
         """One iteration done."""
         if self._task is not None:
             detail = f"residual {float(info.residual):.1e}"
-            self._progress.update(self._task, completed=int(i) + 1, detail=detail)
+            self._progress.update(self._task, completed=self._done + int(i) + 1, detail=detail)
 
     def finish(self, detail: str = "") -> None:
         """Fills the bar: the run may have converged early."""

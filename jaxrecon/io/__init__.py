@@ -3,15 +3,17 @@
 from jaxrecon.io._mri import read_maps
 from jaxrecon.io._read import read
 from jaxrecon.io._scan import CTScan, MRIScan, NonCartesianScan, Scan, ScanError
-from jaxrecon.io._write import check_output, record, write
+from jaxrecon.io._write import Map, check_output, map_path, record, write
 
 __all__ = [
     "CTScan",
     "MRIScan",
+    "Map",
     "NonCartesianScan",
     "Scan",
     "ScanError",
     "check_output",
+    "map_path",
     "read",
     "read_maps",
     "record",

@@ -20,7 +20,7 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,12 +31,33 @@ from jaxrecon.io._formats import FORMATS, Picture
 from jaxrecon.io._scan import Pathlike, Scan, ScanError, refuse
 
 
-def check_output(path: Pathlike, *, inputs: Sequence[Pathlike] = ()) -> pathlib.Path:
+class Map(NamedTuple):
+    """An image that belongs to another: values, and what is black and white where that matters."""
+
+    values: Any
+    window: tuple[float, float] | None = None
+
+
+def map_path(path: Pathlike, name: str) -> pathlib.Path:
+    """Where `write` puts the map of a name.
+
+    >>> str(map_path("slice.nii.gz", "std"))
+    'slice-std.nii.gz'
+    """
+    path = pathlib.Path(path)
+    suffix = path.name[len(path.name) - len(_suffix(path)) :]
+    return path.with_name(f"{path.name.removesuffix(suffix)}-{name}{suffix}")
+
+
+def check_output(
+    path: Pathlike, *, inputs: Sequence[Pathlike] = (), maps: Sequence[str] = ()
+) -> pathlib.Path:
     """Everything about an output that can be known before the image is computed.
 
     Args:
       path: where the image is to go.
       inputs: files that must not be overwritten.
+      maps: names of the maps beside it.
 
     Returns:
       The path.
@@ -62,7 +83,9 @@ def check_output(path: Pathlike, *, inputs: Sequence[Pathlike] = ()) -> pathlib.
     if not os.access(path.parent, os.W_OK | os.X_OK):
         refuse(path, None, f"the folder {path.parent} is not writable")
     raw = [file for given in inputs for file in _files(given)]
-    for file in (path, *(pair(path) if path.suffix in (".cfl", ".hdr") else ())):
+    written = [path, *(map_path(path, name) for name in maps)]
+    written += [f for file in written if file.suffix in (".cfl", ".hdr") for f in pair(file)]
+    for file in written:
         if file.exists() and any(other.samefile(file) for other in raw):
             refuse(path, None, "would overwrite the raw data it is made from")
     return path
@@ -116,6 +139,7 @@ def write(
     spacing: float | Sequence[float] | None = None,
     window: tuple[float, float] | None = None,
     bits: int = 8,
+    maps: Mapping[str, Map] | None = None,
 ) -> tuple[pathlib.Path, ...]:
     """Writes an image in the format of the suffix, and its provenance beside it in ``PATH.json``.
 
@@ -131,6 +155,7 @@ def write(
       window: values shown black and white in .png and proposed in .dcm; default: the 0.1 and 99.9
         percentiles.
       bits: 8 or 16, for .png.
+      maps: more images by name, each in a file of its own, see `map_path`; one record for all.
 
     Returns:
       The files written, the record last.
@@ -144,27 +169,39 @@ def write(
     >>> [file.name for file in write(folder / "x.cfl", np.eye(3), provenance={"parameters": {}})]
     ['x.cfl', 'x.hdr', 'x.cfl.json']
     """
-    path = check_output(path)
-    known = FORMATS[_suffix(path)]
     if bits not in (8, 16):
         refuse(path, "bits", f"is {bits}, expected 8 or 16")
-    values = _image(path, image)
+    path = check_output(path, maps=list(maps or {}))
+    text = json.dumps(_plain(provenance), indent=2)
+    known, named = FORMATS[_suffix(path)], {"": Map(image, window), **(maps or {})}
+    with _writing(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=".jaxrecon-") as name:
+        folder, notes = pathlib.Path(name), {}
+        for label, each in named.items():
+            target = map_path(path, label) if label else path
+            alike = np.ndim(each.values) == np.ndim(image)  # samples are no millimetres apart
+            picture, notes[label] = _picture(target, each, spacing if alike else None, bits, text)
+            notes[label] |= known.encode(folder / target.name, picture)
+        made = sorted(folder.iterdir())  # .cfl before .hdr
+        output = notes.pop("") | ({"maps": notes} if notes else {})
+        output["files"] = [_fingerprint(file) for file in made]
+        sidecar = folder / (path.name + ".json")
+        full = {**json.loads(text), "output": _plain(output)}
+        sidecar.write_text(json.dumps(full, indent=2) + "\n", encoding="utf-8")
+        return _publish([*made, sidecar], path.parent)
+
+
+def _picture(
+    path: pathlib.Path, given: Map, spacing: Any, bits: int, record: str
+) -> tuple[Picture, dict[str, Any]]:
+    """What the encoder is given, and what the record says of it."""
+    values = _image(path, given.values)
     notes: dict[str, Any] = {"shape": list(values.shape), "values": str(values.dtype)}
-    if np.iscomplexobj(values) and not known.is_complex:
+    if np.iscomplexobj(values) and not FORMATS[_suffix(path)].is_complex:
         values, notes["values"] = np.abs(values), f"magnitude of {values.dtype}"
     sizes = _spacing(path, values.ndim, spacing)
     notes["spacing_mm"] = sizes
-    text = json.dumps(_plain(provenance), indent=2)
-    picture = Picture(image=values, spacing=sizes, window=window, bits=bits, record=text)
-    with _writing(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=".jaxrecon-") as name:
-        folder = pathlib.Path(name)
-        notes |= known.encode(folder / path.name, picture)
-        made = sorted(folder.iterdir())  # .cfl before .hdr
-        notes["files"] = [_fingerprint(file) for file in made]
-        sidecar = folder / (path.name + ".json")
-        full = {**json.loads(text), "output": _plain(notes)}
-        sidecar.write_text(json.dumps(full, indent=2) + "\n", encoding="utf-8")
-        return _publish([*made, sidecar], path.parent)
+    picture = Picture(image=values, spacing=sizes, window=given.window, bits=bits, record=record)
+    return picture, notes
 
 
 def _publish(made: list[pathlib.Path], folder: pathlib.Path) -> tuple[pathlib.Path, ...]:

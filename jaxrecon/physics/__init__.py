@@ -6,5 +6,13 @@ from jaxrecon.physics._noise import (
     poisson_counts,
     pwls_weights,
 )
+from jaxrecon.physics._noise_level import noise_from_differences, noise_from_periphery
 
-__all__ = ["complex_gaussian_noise", "gaussian_noise", "poisson_counts", "pwls_weights"]
+__all__ = [
+    "complex_gaussian_noise",
+    "gaussian_noise",
+    "noise_from_differences",
+    "noise_from_periphery",
+    "poisson_counts",
+    "pwls_weights",
+]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from jaxrecon import cli
-from jaxrecon.cli import _methods
+from jaxrecon.cli import methods
 from tests.cli.conftest import Command, Done
 from tests.io import makers
 
@@ -132,8 +132,8 @@ def fails_with(monkeypatch, error: Exception) -> None:
     def fail(*_):
         raise error
 
-    row = dataclasses.replace(_methods.METHODS["ct", "fbp"], reconstruct=fail)
-    monkeypatch.setitem(_methods.METHODS, ("ct", "fbp"), row)
+    row = dataclasses.replace(methods.METHODS["ct", "fbp"], reconstruct=fail)
+    monkeypatch.setitem(methods.METHODS, ("ct", "fbp"), row)
 
 
 @pytest.mark.parametrize(

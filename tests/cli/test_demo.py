@@ -6,7 +6,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from jaxrecon.cli._methods import methods_of
+from jaxrecon.cli.methods import methods_of
 from tests.cli.conftest import Command
 
 

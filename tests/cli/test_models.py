@@ -1,5 +1,6 @@
 """The shipped networks in the command: `models`, `recon --method learned` and `pnp`."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 
 from jaxrecon import data
 from jaxrecon.cli import _models
-from jaxrecon.cli._methods import METHODS, Measurement, find_method, methods_of
+from jaxrecon.cli.methods import METHODS, Measurement, find_method, methods_of
 from jaxrecon.nets import pretrained
 from jaxrecon.physics import ct, mri
 from tests.cli.conftest import Command, Done
@@ -93,6 +94,67 @@ def test_networks_reconstruct_files(jaxrecon, tmp_path, make, method, options, s
         assert line in done.out
 
 
+@pytest.mark.parametrize(("make", "shape"), [("tooth", (3, 16, 16)), ("spiral", (16, 16))])
+def test_samples_of_files(jaxrecon, tmp_path, make, shape):
+    """The image is their mean; deviation and interval have files of their own, in one record."""
+    out = tmp_path / "x.npz"
+    options = ("--samples", 19, "--iterations", 2)
+    done = recon(jaxrecon, makers.MAKERS[make](tmp_path), "posterior", out, *options)
+    assert done.status == 0, done.err
+    mean, std, low, high = (
+        image(tmp_path / f"x{name}.npz") for name in ("", "-std", "-low", "-high")
+    )
+    assert mean.shape == std.shape == low.shape == high.shape == shape
+    assert (std > 0).all()
+    assert (low < high).all()
+    assert np.mean((low < np.abs(mean)) & (np.abs(mean) < high)) > 0.9
+    samples = tmp_path / "x-samples.npz"
+    assert samples.exists() == (len(shape) == 2)
+    if samples.exists():
+        drawn = image(samples)
+        np.testing.assert_allclose(drawn.mean(axis=0), mean, atol=1e-5 * np.abs(mean).max())
+        least = np.abs(drawn).min(axis=0)  # the first of 19 stands at 1/20
+        np.testing.assert_allclose(least, low, rtol=1e-5)
+    record = json.loads(out.with_name("x.npz.json").read_text())
+    assert record["parameters"]["settings"]["samples"] == 19
+    assert record["quality"]["samples"] == 19
+    assert len(record["quality"]["noise of the data, estimated"]) == (3 if make == "tooth" else 1)
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "said"),
+    [
+        ("fbp", ("--samples", 19), "`--samples` belongs to posterior: not fbp"),
+        ("posterior", ("--samples", 18), "`--samples` is 18, expected 19"),
+        ("posterior", ("--strength", 0.2), "`--strength` is 0.2, expected the last noise level"),
+    ],
+)
+def test_samples_that_cannot_be_are_refused(jaxrecon, tmp_path, method, options, said):
+    out = tmp_path / "x.npz"
+    done = recon(jaxrecon, makers.fan(tmp_path), method, out, *options)
+    assert done.status == 2
+    assert said in done.err
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("modality", ["ct", "mri"])
+def test_the_spread_of_samples_is_that_of_their_error(modality):
+    """Of their mean, within a factor; and the mean is better than one of them."""
+    scan, truth = scans()[modality]
+    noise = {"ct": 0.01 * float(jnp.mean(jnp.abs(scan.data))), "mri": 1e-4 * np.sqrt(2)}[modality]
+    known = dataclasses.replace(scan, noise=noise)
+    method = find_method(modality, "posterior")
+    outcome = method(known, n_iter=10, samples=8)
+    samples = outcome.samples
+    assert samples is not None
+    error = lambda x: float(jnp.sqrt(jnp.mean(jnp.abs(jnp.abs(x) - truth) ** 2)))  # noqa: E731
+    spread = float(jnp.sqrt(jnp.mean(jnp.var(jnp.abs(samples), axis=0, ddof=1))))
+    assert error(outcome.image) < error(samples[0])
+    assert 0.3 < spread / error(outcome.image) < 3
+    with pytest.raises(ValueError, match="noise is zero or unknown"):
+        method(scan)
+
+
 @pytest.mark.parametrize(
     ("make", "method", "options", "said"),
     [
@@ -101,7 +163,7 @@ def test_networks_reconstruct_files(jaxrecon, tmp_path, make, method, options, s
         ("fan", "pnp", ("--model", "ct-sparse"), "it takes denoiser-grey, wcrr"),
         ("cartesian", "learned", ("--model", "ct-sparse"), "of MRI: it takes mri-multicoil"),
         ("fan", "learned", ("--model", "resnet"), "`--model` 'resnet' is no model"),
-        ("fan", "fbp", ("--model", "ct-sparse"), "`--model` belongs to pnp, learned"),
+        ("fan", "fbp", ("--model", "ct-sparse"), "`--model` belongs to pnp, learned, posterior"),
         ("spiral", "learned", (), "'learned' is not one for non-Cartesian MRI"),
     ],
 )
@@ -115,7 +177,7 @@ def test_a_network_that_does_not_suit_is_refused(jaxrecon, tmp_path, make, metho
 
 def test_damaged_weights_are_refused_in_one_line(jaxrecon, tmp_path, monkeypatch):
     """As of an installation that has been tampered with."""
-    from jaxrecon.cli import _methods
+    from jaxrecon.cli.methods import _networks
     from jaxrecon.nets.pretrained import _store
 
     for path in _store.SHIPPED.iterdir():
@@ -123,7 +185,7 @@ def test_damaged_weights_are_refused_in_one_line(jaxrecon, tmp_path, monkeypatch
             path.read_bytes()[: -1 if path.suffix == ".npz" else None]
         )
     monkeypatch.setattr(_store, "SHIPPED", tmp_path)
-    _methods._loaded.cache_clear()
+    _networks.loaded.cache_clear()
     done = recon(jaxrecon, makers.fan(tmp_path), "learned", tmp_path / "x.npz")
     assert done.status == 2
     assert "ct-sparse.npz is damaged" in done.err
@@ -177,7 +239,7 @@ def test_without_weights_the_other_methods_are_left(monkeypatch, tmp_path):
 def test_flax_is_loaded_only_for_networks():
     """It takes a second, which `--help` and the classical methods don't need."""
     program = (
-        "import sys, jaxrecon.cli._app, jaxrecon.cli._recon, jaxrecon.cli._methods\n"
+        "import sys, jaxrecon.cli._app, jaxrecon.cli._recon, jaxrecon.cli.methods\n"
         "assert 'flax' not in sys.modules\n"
     )
     done = subprocess.run(

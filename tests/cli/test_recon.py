@@ -17,7 +17,7 @@ import tifffile
 
 import jaxrecon as package
 from jaxrecon import io
-from jaxrecon.cli._methods import METHODS, methods_of
+from jaxrecon.cli.methods import METHODS, methods_of
 from tests.cli.conftest import Command, Done
 from tests.io import makers
 

@@ -42,6 +42,38 @@ def test_record_names_the_files_and_their_hashes(tmp_path, suffix, n_z):
         assert entry["name"] == file.name
 
 
+@pytest.mark.parametrize("suffix", [".npz", ".cfl", ".png", ".nii.gz"])
+def test_maps_stand_beside_the_image_under_one_record(tmp_path, suffix):
+    maps = {"std": io.Map(np.abs(volume(None))), "samples": io.Map(volume(4), (0.0, 1.0))}
+    path = tmp_path / f"image{suffix}"
+    written = io.write(path, volume(None), provenance=RECORD, spacing=0.5, maps=maps)
+    assert sorted(tmp_path.iterdir()) == sorted(written)
+    names = [io.map_path(path, name) for name in maps]
+    assert {path, *names} <= set(written)
+    output = sidecar(path)["output"]
+    assert [entry["name"] for entry in output["files"]] == [file.name for file in written[:-1]]
+    assert (output["shape"], output["spacing_mm"]) == ([5, 7], [0.5, 0.5])
+    assert output["maps"]["std"]["spacing_mm"] == [0.5, 0.5]
+    assert (output["maps"]["samples"]["shape"], output["maps"]["samples"]["spacing_mm"]) == (
+        [4, 5, 7],
+        None,
+    )
+
+
+def test_a_map_never_overwrites_the_raw_data(tmp_path):
+    raw = tmp_path / "x-std.npz"
+    raw.write_bytes(b"raw")
+    with pytest.raises(io.ScanError, match="would overwrite the raw data"):
+        io.check_output(tmp_path / "x.npz", inputs=[raw], maps=["std"])
+
+
+def test_a_map_that_cannot_be_written_leaves_nothing(tmp_path):
+    maps = {"std": io.Map(np.full((5, 7), np.nan))}
+    with pytest.raises(io.ScanError, match=r"x-std\.png"):
+        io.write(tmp_path / "x.png", volume(None), provenance=RECORD, maps=maps)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_npz_keeps_values_dtype_and_record(tmp_path):
     image = (volume() + 1j * volume()).astype(np.complex128)
     io.write(tmp_path / "x.npz", image, provenance=RECORD, spacing=(2.0, 0.5, 0.25))

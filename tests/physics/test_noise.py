@@ -8,6 +8,8 @@ import pytest
 from jaxrecon.physics import (
     complex_gaussian_noise,
     gaussian_noise,
+    noise_from_differences,
+    noise_from_periphery,
     poisson_counts,
     pwls_weights,
 )
@@ -96,3 +98,38 @@ def test_weights_by_hand():
 def test_gradients_are_finite_where_counts_vanish():
     slope = jax.grad(lambda n: pwls_weights(n).sum())(jnp.array([0.0, -1.0, 4.0]))
     np.testing.assert_allclose(slope, [0, 0, 1])
+
+
+@pytest.mark.parametrize("axes", [(-1,), (-2, -1), (0, 2)])
+def test_differences_see_noise_and_not_smooth_data(key, axes):
+    view, row, bins = np.ogrid[:40, :20, :50]
+    smooth = jnp.asarray(np.sin(view / 15) * np.cos(bins / 20) + row, jnp.float32)
+    variance = jnp.asarray(1 + bins / 25 + 0 * view + 0 * row, jnp.float32)
+    noisy = gaussian_noise(key, smooth, 0.3 * jnp.sqrt(variance))
+    level = noise_from_differences(noisy, 1 / variance, axes=axes)
+    assert float(level) == pytest.approx(0.3, rel=0.03)
+
+
+def test_data_without_weight_are_not_judged(key):
+    noisy = gaussian_noise(key, jnp.zeros((60, 60)), 0.2)
+    dead = noisy.at[:, ::5].set(1e3)
+    weights = jnp.ones((60, 60)).at[:, ::5].set(0)
+    assert float(noise_from_differences(dead, weights, axes=(-1,))) == pytest.approx(0.2, rel=0.1)
+    assert float(noise_from_differences(dead, 0 * weights)) == 0
+
+
+def test_the_periphery_is_noise_where_the_centre_is_an_image(key):
+    radius = jnp.abs(jnp.arange(4001) - 2000.0)
+    signal = 100 * jnp.exp(-radius / 100) + 0j
+    kspace = complex_gaussian_noise(key, jnp.stack([signal, 2 * signal]), 0.5)
+    missed = jnp.where(jnp.arange(4001) % 2 == 0, jnp.nan, radius)
+    for known in (radius, missed):
+        level = noise_from_periphery(jnp.where(jnp.isnan(known), 0, kspace), known, share=0.3)
+        assert float(level) == pytest.approx(0.5, rel=0.05)
+
+
+def test_noise_that_cannot_be_estimated_is_refused():
+    with pytest.raises(ValueError, match=r"`data` has shape \(2, 9\).*axis -2"):
+        noise_from_differences(jnp.zeros((2, 9)))
+    with pytest.raises(ValueError, match=r"`share` is 0\.0"):
+        noise_from_periphery(jnp.zeros(9, complex), jnp.arange(9.0), share=0.0)

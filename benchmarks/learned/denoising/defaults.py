@@ -25,7 +25,7 @@ from _quality.medical import fixed_lines, fourier_crop, head_attenuation, square
 from _settings import axial
 
 from jaxrecon import data, metrics
-from jaxrecon.cli._methods import Measurement, find_method
+from jaxrecon.cli.methods import Measurement, find_method
 from jaxrecon.physics import mri
 
 DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
