@@ -29,7 +29,9 @@ def results(jaxrecon: Command, tmp_path) -> dict[tuple[str, str], dict]:
 
 
 def test_quick_demo(results):
-    assert list(results) == [(kind, m.name) for kind in ("ct", "mri") for m in methods_of(kind)]
+    """Every method but those that draw samples, which take minutes."""
+    methods = [m for kind in ("ct", "mri") for m in methods_of(kind) if not m.defaults.samples]
+    assert list(results) == [(m.modality, m.name) for m in methods]
     for record in results.values():
         assert 10 < record["psnr"] < 60
         assert 0 < record["ssim"] < 1

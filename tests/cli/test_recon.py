@@ -81,7 +81,7 @@ def test_list_methods_shows_the_whole_table(jaxrecon):
         assert method.scope in line
         assert ("Cartesian" in line) == (method.sampling is not None)
     assert {name for _, name in METHODS} == {
-        *("fbp", "cgls", "tv", "pnp", "learned"),
+        *("fbp", "cgls", "tv", "pnp", "learned", "posterior"),
         *("zero-filled", "gridding", "cg-sense", "l1-wavelet", "tv"),
     }
 
