@@ -5,20 +5,14 @@
     samples = sample(sampler, target, key, n_samples=16).value
 
 A sampler is levels × guidance × step, one algorithm of `jaxrecon.core.run` like any other.
+
+- `annealed/`: samplers that come down levels of noise, and the levels;
+- `guidance/`: how the data enter them;
+- `chains/`: Langevin's equation on the posterior;
+- `reference/`: priors whose posterior is known, to judge samplers by;
+- `latent/`, `calibration/`: images of a generator; what the spread of samples is worth.
 """
 
-from jaxrecon.posterior._chains import SKROCK, Langevin
-from jaxrecon.posterior._consistency import LangevinStep, ProximalStep, RangeNull
-from jaxrecon.posterior._diffusion import Diffusion, sample
-from jaxrecon.posterior._guidance import (
-    DPS,
-    Estimate,
-    Guidance,
-    PiGDM,
-    TweedieCovariance,
-    Unconditional,
-)
-from jaxrecon.posterior._levels import flow_levels, geometric_levels, karras_levels
 from jaxrecon.posterior._parametrisations import (
     FromNoise,
     FromScore,
@@ -26,9 +20,38 @@ from jaxrecon.posterior._parametrisations import (
     noise_of,
     velocity_of,
 )
-from jaxrecon.posterior._particles import TwistedParticles
 from jaxrecon.posterior._posterior import Posterior, posterior
-from jaxrecon.posterior._reference import (
+from jaxrecon.posterior._resume import advance, begin
+from jaxrecon.posterior._unknown_noise import InverseGamma, UnknownNoise
+from jaxrecon.posterior.annealed import (
+    DDRM,
+    Diffusion,
+    PnPFlow,
+    REDDiff,
+    Sampler,
+    SplitGibbs,
+    TwistedParticles,
+    flow_levels,
+    geometric_levels,
+    karras_levels,
+    sample,
+)
+from jaxrecon.posterior.chains import MALA, SKROCK, Langevin
+from jaxrecon.posterior.guidance import (
+    DPS,
+    ConditionalDraw,
+    Estimate,
+    GaussianStep,
+    GradientStep,
+    Guidance,
+    LangevinStep,
+    PiGDM,
+    ProximalStep,
+    RangeNull,
+    TweedieCovariance,
+    Unconditional,
+)
+from jaxrecon.posterior.reference import (
     Gaussian,
     GaussianMixture,
     gaussian_mixture,
@@ -37,8 +60,11 @@ from jaxrecon.posterior._reference import (
 )
 
 __all__ = [
+    "DDRM",
     "DPS",
+    "MALA",
     "SKROCK",
+    "ConditionalDraw",
     "Diffusion",
     "Estimate",
     "FromNoise",
@@ -46,16 +72,26 @@ __all__ = [
     "FromVelocity",
     "Gaussian",
     "GaussianMixture",
+    "GaussianStep",
+    "GradientStep",
     "Guidance",
+    "InverseGamma",
     "Langevin",
     "LangevinStep",
     "PiGDM",
+    "PnPFlow",
     "Posterior",
     "ProximalStep",
+    "REDDiff",
     "RangeNull",
+    "Sampler",
+    "SplitGibbs",
     "TweedieCovariance",
     "TwistedParticles",
     "Unconditional",
+    "UnknownNoise",
+    "advance",
+    "begin",
     "flow_levels",
     "gaussian_mixture",
     "gaussian_posterior_sample",

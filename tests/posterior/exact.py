@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrecon.core import LinearOperator, materialise
 from jaxrecon.posterior import Gaussian, Posterior, posterior
 from tests.solvers.problems import Dense
 
@@ -21,20 +22,31 @@ class Known(NamedTuple):
     covariance: np.ndarray
 
 
-def known() -> Known:
-    """A correlated Gaussian prior and a random matrix with fewer rows than columns."""
-    Q = np.linalg.qr(np.random.default_rng(0).standard_normal((N, N)))[0]
-    V, m = np.geomspace(0.05, 2, N), np.asarray(jax.random.normal(KEYS[0], (N,)))
-    M = np.asarray(jax.random.normal(KEYS[1], (N_DATA, N))) / np.sqrt(N)
+def known(noise: float = NOISE, coupling: float = 0.0, n: int = N, n_data: int = N_DATA) -> Known:
+    """A correlated Gaussian prior and a random matrix with fewer rows than columns.
+
+    With a coupling ρ the moments are those of a likelihood of A(x + ρn).
+    """
+    Q = np.linalg.qr(np.random.default_rng(0).standard_normal((n, n)))[0]
+    V, m = np.geomspace(0.05, 2, n), np.asarray(jax.random.normal(KEYS[0], (n,)))
+    M = np.asarray(jax.random.normal(KEYS[1], (n_data, n))) / np.sqrt(n)
     prior, A = (
         Gaussian(jnp.asarray(m), Dense(jnp.asarray(Q)), jnp.asarray(V)),
         Dense(jnp.asarray(M)),
     )
-    y = A(prior.sample(KEYS[2])) + NOISE * jax.random.normal(KEYS[3], (N_DATA,))
+    y = A(prior.sample(KEYS[2])) + noise * jax.random.normal(KEYS[3], (n_data,))
     C = Q.T @ np.diag(V) @ Q
-    gain = np.linalg.solve(M @ C @ M.T + NOISE**2 * np.eye(N_DATA), M @ C).T
+    spread = noise**2 * np.eye(n_data) + coupling**2 * M @ M.T
+    gain = np.linalg.solve(M @ C @ M.T + spread, M @ C).T
     covariance = C - gain @ M @ C
-    return Known(posterior(A, y, NOISE, prior), m + gain @ (np.asarray(y) - M @ m), covariance)
+    return Known(posterior(A, y, noise, prior), m + gain @ (np.asarray(y) - M @ m), covariance)
+
+
+def matrix(target: Posterior) -> np.ndarray:
+    """Of the forward model."""
+    ((_, A),) = target.likelihood.terms
+    assert isinstance(A, LinearOperator)
+    return np.asarray(materialise(A))
 
 
 class Comparison(NamedTuple):

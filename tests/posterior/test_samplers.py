@@ -176,7 +176,7 @@ def test_refusals_name_what_is_wrong():
         (lambda: sample(Diffusion(sampler.levels, order=3), target, KEYS[0]), "`order` is 3"),
         (
             lambda: sample(Diffusion(sampler.levels, PiGDM()), counts, KEYS[0]),
-            "`likelihood` is Poisson; this guidance takes one LeastSquares",
+            "`likelihood` is Poisson; this one takes one LeastSquares",
         ),
         (lambda: posterior(A, jnp.ones(3), 1.0, D), r"`y` has shape \(3,\), expected \(2,\)"),
         (lambda: posterior(A, jnp.ones(2), 0.0, D), "`noise` is not positive"),

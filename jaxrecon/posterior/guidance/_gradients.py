@@ -1,63 +1,23 @@
-"""Guidance by gradients: E[x₀ | x_σ, y] from the denoiser and the likelihood.
+"""Guidance by gradients of the likelihood through the denoiser.
 
-    E[x₀ | x_σ, y] = D(x_σ) + σ² ∇ log p(y | x_σ),                                        (1)
-    p(y | x_σ) = ∫ p(y | x₀) p(x₀ | x_σ) dx₀                                               (2)
-
-The integral (2) is what nobody knows; guidances differ in what they put in its place: a point
-(`DPS`), a Gaussian of a given width (`PiGDM`), a Gaussian with the covariance σ² ∂D/∂x of Tweedie's
-second formula (`TweedieCovariance`, exact where the prior is Gaussian). All differentiate the
-denoiser in reverse, once or several times. `_consistency.py` has guidances that do not.
-
-A guidance is given one example; nothing is summed over a batch.
+What stands in the place of p(x₀ | x_σ) in equation (2) of `_guidance.py` is a point (`DPS`), a
+Gaussian of a given width (`PiGDM`), a Gaussian with the covariance σ² ∂D/∂x of Tweedie's second
+formula (`TweedieCovariance`, exact where the prior is Gaussian). All differentiate the denoiser in
+reverse, once or several times; `_consistency.py` and `_draws.py` have guidances that do not.
 """
 
-import abc
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from jaxrecon.core import LinearOperator, identity, operator, pytree, run, static, tree
-from jaxrecon.functionals import LeastSquares
+from jaxrecon.core import LinearOperator, operator, pytree, run, static, tree
+from jaxrecon.posterior._gaussian_data import data_solver, whitened
 from jaxrecon.posterior._posterior import Posterior
+from jaxrecon.posterior.guidance._guidance import Estimate, Guidance
 from jaxrecon.solvers.linear import ConjugateGradient, LinearSystem
-from jaxrecon.solvers.splitting import data_step
-
-
-class Estimate(NamedTuple):
-    """What a sampler steps by: the estimate of x₀, and what is added to x after the step."""
-
-    mean: Any
-    shift: Any = None
-
-
-class Guidance(abc.ABC):
-    """How the data enter: a pytree with these methods."""
-
-    def prepare(self, target: Posterior) -> Any:
-        """What `estimate` is given: a place for work that is done once.
-
-        Raises:
-            ValueError: the likelihood is not of the kind that this guidance needs.
-        """
-        return target
-
-    @abc.abstractmethod
-    def estimate(self, prepared: Any, x: PyTree, sigma: Any, key: Any = None) -> Estimate:
-        """E[x₀ | x_σ = x, y], or what stands for it; a draw of x₀ where a guidance uses the key.
-
-        sigma is positive and may be traced.
-        """
-
-
-@pytree
-class Unconditional(Guidance):
-    """Samples the prior: the data are not looked at."""
-
-    def estimate(self, prepared: Posterior, x: PyTree, sigma: Any, key: Any = None) -> Estimate:
-        return Estimate(prepared.denoiser(x, sigma))
 
 
 @pytree
@@ -125,14 +85,12 @@ class TweedieCovariance(Guidance):
     tol: Any = 1e-6
 
     def prepare(self, target: Posterior) -> Any:
-        term, A = gaussian_term(target)
-        return target.denoiser, term, term.curvature_root(A)
+        return target.denoiser, *whitened(target)
 
     def estimate(self, prepared: Any, x: PyTree, sigma: Any, key: Any = None) -> Estimate:
-        denoiser, term, root = prepared
+        denoiser, root, data = prepared
         mean, pull = linearised(denoiser, x, sigma)
-        weights = 1.0 if term.weights is None else jnp.sqrt(term.weights)
-        misfit = tree.sub(weights * term.data, root(mean))
+        misfit = tree.sub(data, root(mean))
         system = LinearSystem(_Innovation(root, pull, jnp.square(sigma)), misfit)
         # In the data's space: where samples are few that is the small one.
         options: dict[str, Any] = {"n_iter": self.n_inner, "tol": self.tol}
@@ -162,29 +120,6 @@ class _Innovation(LinearOperator):
 
     def adjoint(self, y: Any) -> Any:
         return self.forward(y)
-
-
-def gaussian_term(target: Posterior) -> tuple[LeastSquares, LinearOperator]:
-    """The one term of a Gaussian likelihood.
-
-    Raises:
-        ValueError: there are several, or it is another.
-    """
-    terms = target.likelihood.terms
-    if len(terms) != 1 or not isinstance(terms[0][0], LeastSquares):
-        names = ", ".join(type(f).__name__ for f, _ in terms)
-        raise ValueError(
-            f"`likelihood` is {names}; this guidance takes one LeastSquares: use DPS for others"
-        )
-    if not isinstance(terms[0][1], LinearOperator):
-        raise ValueError("`likelihood` has an operator that is not linear: use DPS")
-    return terms[0]  # pyright: ignore[reportReturnType]
-
-
-def data_solver(target: Posterior, n_inner: int) -> Any:
-    """``solve(mu, v, start)``: argmin over x of Σ f(A x) + μ/2 ‖x − v‖²."""
-    white = identity(target.domain)
-    return data_step([gaussian_term(target)], [white], [1.0], n_inner=n_inner)
 
 
 def linearised(denoiser: Any, x: PyTree, sigma: Any) -> tuple[PyTree, Callable[[Any], Any]]:

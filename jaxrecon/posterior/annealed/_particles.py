@@ -10,11 +10,11 @@ exp(−e_σ) is the twisting function: the likelihood of y for x₀ | x_σ ~ N(D
 that all particles share, and −∇e_σ is the drift of `PiGDM`. A transition's weight is
 
     exp(e_σ(x) − e_σ'(x')) N(x'; m, s²) / N(x'; m_y, s²),                                   (2)
-    m = D + q(x − D),  s² = σ'²(1 − q) + (1 − q)² r²,  q = σ'²/σ²,                          (3)
+    m = D + q(x − D),
 
-with D for m and with the guided mean for m_y; at σ' = 0, e₀ is the misfit itself. (3) are the
-moments of the prior's own transition if x₀ | x_σ has the deviation r. What is left of error is that
-this is not quite so, which vanishes with the steps' length, and the number of particles.
+with D for m and with the guided mean for m_y, and q and s of `transition`; at σ' = 0, e₀ is the
+misfit itself. What is left of error is that x₀ | x_σ has not quite the deviation r, which vanishes
+with the steps' length, and the number of particles.
 """
 
 from typing import Any, NamedTuple
@@ -23,9 +23,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from jaxrecon.core import Algorithm, pytree, static, tree
-from jaxrecon.posterior._guidance import data_solver, linearised
+from jaxrecon.core import pytree, static, tree
+from jaxrecon.posterior._gaussian_data import data_solver
 from jaxrecon.posterior._posterior import Posterior, standard_noise
+from jaxrecon.posterior.annealed._sampler import Sampler, key_of
+from jaxrecon.posterior.guidance._gradients import linearised
 
 
 class ParticleState(NamedTuple):
@@ -49,7 +51,7 @@ class ParticleInfo(NamedTuple):
 
 
 @pytree
-class TwistedParticles(Algorithm):
+class TwistedParticles(Sampler):
     """Particles of p(x | y) for a Gaussian likelihood; the value has them along a leading axis.
 
     Attributes:
@@ -68,20 +70,13 @@ class TwistedParticles(Algorithm):
     threshold: Any = 0.5
     n_inner: int = static(default=20)
 
-    @property
-    def n_steps(self) -> int:
-        """How many there are."""
-        return self.levels.shape[0] - 1
-
     def prepare(self, problem: Posterior) -> Any:
         if self.n_particles < 2:
             raise ValueError(f"`n_particles` is {self.n_particles}, expected at least 2")
         return problem, data_solver(problem, self.n_inner)
 
     def init(self, problem: Any, x0: PyTree, *, key: Any = None) -> ParticleState:
-        if key is None:
-            raise ValueError("`key` is None; particles need one")
-        key, first = jax.random.split(key)
+        key, first = jax.random.split(key_of(key))
         keys = jax.random.split(first, self.n_particles)
         draw = lambda k: tree.add_scaled(x0, self.levels[0], standard_noise(k, x0))  # noqa: E731
         x = jax.vmap(draw)(keys)
@@ -95,8 +90,7 @@ class TwistedParticles(Algorithm):
         now, later = self.levels[state.i], self.levels[state.i + 1]
         key, pick, fresh = jax.random.split(state.key, 3)
         state, effective = self._resampled(state, pick)
-        last, q = later == 0, jnp.square(later / now)
-        s = jnp.sqrt(jnp.square(later) * (1 - q) + jnp.square(1 - q) / self._precision(now))
+        last, (q, s) = later == 0, transition(now, later, self.variance)
         keys = jax.random.split(fresh, self.n_particles)
         x = jax.vmap(_proposed, (0, 0, 0, None, None))(keys, state.x, state.guided, q, s)
         pairs = x, state.x, state.mean, state.guided
@@ -113,13 +107,9 @@ class TwistedParticles(Algorithm):
     def value(self, state: ParticleState) -> PyTree:
         return state.x
 
-    def _precision(self, sigma: Array) -> Array:
-        """1/r²."""
-        return 1 / jnp.square(sigma) + 1 / jnp.asarray(self.variance)
-
     def _twisted(self, problem: Any, x: PyTree, sigma: Array) -> tuple[PyTree, PyTree, Array]:
         target, solve = problem
-        precision = self._precision(sigma)
+        precision = 1 / jnp.square(sigma) + 1 / jnp.asarray(self.variance)
 
         def one(x: PyTree) -> tuple[PyTree, PyTree, Array]:
             mean, pull = linearised(target.denoiser, x, sigma)
@@ -142,6 +132,17 @@ class TwistedParticles(Algorithm):
         chosen = systematic(key, jax.nn.softmax(state.log_weights))
         x, mean, guided, twist = jax.tree.map(lambda a: a[chosen], state[:4])
         return ParticleState(x, mean, guided, twist, jnp.zeros_like(twist), state.i, state.key)
+
+
+def transition(now: Array, later: Array, variance: Any) -> tuple[Array, Array]:
+    """The prior's own step to a lower level: x_σ' | x_σ ~ N(D + q (x − D), s²).
+
+    q = σ'²/σ² and s² = σ'²(1 − q) + (1 − q)² r²: right if x₀ | x_σ ~ N(D, r²), which it is for a
+    white prior of variance v, and for others if σ² is small beside their variances, or the step.
+    """
+    q = jnp.square(later / now)
+    precision = 1 / jnp.square(now) + 1 / jnp.asarray(variance)
+    return q, jnp.sqrt(jnp.square(later) * (1 - q) + jnp.square(1 - q) / precision)
 
 
 def systematic(key: Any, weights: Float[Array, " particle"]) -> Array:

@@ -1,11 +1,7 @@
-"""Priors whose denoiser, samples and posterior are known exactly: what samplers are judged by.
+"""Gaussian mixtures of small images: their denoiser, and their posterior in closed form.
 
-For x₀ ~ N(m, QᴴVQ) with a unitary Q and a diagonal V,
-
-    D(x, σ) = m + Qᴴ V (V + σ²)⁻¹ Q (x − m),                                              (1)
-
-and a mixture's denoiser is the mean of its components', weighted by their share in p_σ(x). Both
-stay what they are given linear data with Gaussian noise: x₀ | y is Gaussian, or a mixture, again.
+A mixture's denoiser is the mean of its components', weighted by their share in p_σ(x); given linear
+data with Gaussian noise x₀ | y is a mixture again.
 """
 
 from typing import Any
@@ -13,86 +9,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Float, Key
 
-from jaxrecon.core import LinearOperator, diagonal, materialise, pytree, run, tree
-from jaxrecon.posterior._guidance import gaussian_term
-from jaxrecon.posterior._posterior import Posterior, standard_noise
-from jaxrecon.solvers.linear import ConjugateGradient, LinearSystem
+from jaxrecon.core import materialise, pytree
+from jaxrecon.posterior._gaussian_data import whitened
+from jaxrecon.posterior._posterior import Posterior
 
 _HIGHEST = jax.lax.Precision.HIGHEST
-
-
-@pytree
-class Gaussian:
-    """N(m, QᴴVQ) as a denoiser, equation (1).
-
-    Attributes:
-        mean: m.
-        basis: Q, a unitary operator: `identity` for independent pixels, `fft` for stationary ones.
-        variances: the diagonal of V, like the range of Q, non-negative; of the real and of the
-            imaginary part of complex images. For a real image and Q = `fft` it must be symmetric.
-
-    Example:
-        >>> from jaxrecon.core import identity
-        >>> D = Gaussian(jnp.zeros(2), identity(jnp.zeros(2)), jnp.array([1.0, 3.0]))
-        >>> D(jnp.array([4.0, 4.0]), 1.0).tolist()
-        [2.0, 3.0]
-    """
-
-    mean: Any
-    basis: LinearOperator
-    variances: Any
-
-    def __call__(self, x: Array, sigma: Any) -> Array:
-        """E[x₀ | x₀ + σn = x]."""
-        gain = self.variances / (self.variances + jnp.square(sigma))
-        return tree.add(self.mean, self._scaled(gain).forward(tree.sub(x, self.mean)))
-
-    def sample(self, key: Key[Array, ""]) -> PyTree:
-        """One draw of x₀."""
-        white = standard_noise(key, self.basis.domain)
-        return tree.add(self.mean, self._scaled(jnp.sqrt(self.variances)).forward(white))
-
-    @property
-    def covariance(self) -> LinearOperator:
-        """QᴴVQ."""
-        return self._scaled(self.variances)
-
-    def _scaled(self, factors: Any) -> LinearOperator:
-        return self.basis.H @ diagonal(factors, self.basis.range) @ self.basis
-
-
-def gaussian_posterior_sample(
-    target: Posterior, key: Key[Array, ""], *, n_iter: int = 200, tol: Any = 1e-6
-) -> PyTree:
-    """One exact draw from the posterior of a `Gaussian` prior, at any size.
-
-    x = u + CBᴴ(BCBᴴ + 1)⁻¹(y − B u − n) for a draw u of the prior and n of the noise, all data
-    whitened, by conjugate gradients (Papandreou and Yuille, NeurIPS 2010; Matheron's rule).
-
-    Args:
-        target: with a Gaussian likelihood and a `Gaussian` for a denoiser.
-        key: of the draw.
-        n_iter: conjugate gradients at most.
-        tol: at which they stop.
-
-    Raises:
-        ValueError: another prior, or another likelihood.
-    """
-    prior = target.denoiser
-    if not isinstance(prior, Gaussian):
-        raise ValueError(f"`target` has a {type(prior).__name__}, expected a Gaussian prior")
-    term, A = gaussian_term(target)
-    root, C = term.curvature_root(A), prior.covariance
-    key_x, key_n = jax.random.split(key)
-    x, noise = prior.sample(key_x), standard_noise(key_n, root.range)
-    weights = 1.0 if term.weights is None else jnp.sqrt(term.weights)
-    misfit = tree.sub(tree.sub(weights * term.data, root(x)), noise)
-    spread = root @ C @ root.H
-    system = LinearSystem(spread + diagonal(jnp.ones(()), root.range), misfit)
-    z = run(ConjugateGradient(), system, n_iter=n_iter, tol=tol).value
-    return tree.add(x, C.forward(root.adjoint(z)))
 
 
 @pytree
@@ -196,10 +119,8 @@ def mixture_posterior(target: Posterior) -> GaussianMixture:
     prior = target.denoiser
     if not isinstance(prior, GaussianMixture):
         raise ValueError(f"`target` has a {type(prior).__name__}, expected a GaussianMixture prior")
-    term, A = gaussian_term(target)
-    B = np.asarray(materialise(term.curvature_root(A)), np.float64)
-    weights = 1.0 if term.weights is None else np.sqrt(term.weights)
-    y = np.ravel(np.broadcast_to(weights, np.shape(term.data)) * np.asarray(term.data))
+    root, data = whitened(target)
+    B, y = np.asarray(materialise(root), np.float64), np.ravel(np.asarray(data, np.float64))
     logits, means, covariances = [], [], []
     for k, logit in enumerate(np.asarray(prior.logits)):
         m, U = np.asarray(prior.means[k], np.float64), np.asarray(prior.vectors[k], np.float64)

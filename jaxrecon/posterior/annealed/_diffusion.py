@@ -7,19 +7,22 @@ With m = E[x₀ | x_σ, y] of a guidance and ε = (x_σ − m)/σ,
 s = 0 is Euler's method for the probability-flow equation (DDIM; Song, Meng and Ermon, ICLR 2021),
 s² = σ'²(1 − σ'²/σ²) the ancestral sampler, and any s between is right in the limit of small steps,
 if m is. For each σ the law of x_σ is then that of x₀ + σn.
+
+With `flow_levels` and s = 0 this is rectified flow: x_t = (1 − t) x_σ with t = σ/(1 + σ) goes along
+its velocity in even steps of t, and with `PiGDM` along the guided one (OT-ODE; Pokle, Muckley, Chen
+and Karrer, TMLR 2024).
 """
 
 from typing import Any, NamedTuple
 
 import jax
-import jax.core
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Float, PyTree
 
-from jaxrecon.core import Algorithm, Result, pytree, run, static, tree
-from jaxrecon.posterior._guidance import Estimate, Guidance, Unconditional
+from jaxrecon.core import pytree, static, tree
 from jaxrecon.posterior._posterior import Posterior, standard_noise
+from jaxrecon.posterior.annealed._sampler import Sampler, key_of
+from jaxrecon.posterior.guidance import Estimate, Guidance, Unconditional
 
 
 class DiffusionState(NamedTuple):
@@ -39,7 +42,7 @@ class DiffusionInfo(NamedTuple):
 
 
 @pytree
-class Diffusion(Algorithm):
+class Diffusion(Sampler):
     """A sampler of p(x | y): levels, a guidance, and how much of the noise is drawn anew.
 
     Start `run` from x0 + σ₀ n, x0 being zeros by default: a rough reconstruction there, with a σ₀
@@ -56,7 +59,7 @@ class Diffusion(Algorithm):
 
     Example:
         >>> from jaxrecon.core import identity
-        >>> from jaxrecon.posterior import Gaussian, PiGDM, karras_levels, posterior
+        >>> from jaxrecon.posterior import Gaussian, PiGDM, karras_levels, posterior, sample
         >>> A = identity(jnp.zeros(2))
         >>> prior = Gaussian(jnp.zeros(2), A, jnp.ones(2))
         >>> target = posterior(A, jnp.array([1.0, -1.0]), 0.01, prior)
@@ -71,19 +74,14 @@ class Diffusion(Algorithm):
     renoise: bool = static(default=False)
     order: int = static(default=1)
 
-    @property
-    def n_steps(self) -> int:
-        """How many there are."""
-        return self.levels.shape[0] - 1
-
     def prepare(self, problem: Posterior) -> Any:
+        if self.order not in (1, 2):
+            raise ValueError(f"`order` is {self.order}, expected 1 or 2")
         return problem, self.guidance.prepare(problem)
 
     def init(self, problem: Any, x0: PyTree, *, key: Any = None) -> DiffusionState:
-        if key is None:
-            raise ValueError("`key` is None; a sampler needs one")
         target, _ = problem
-        key, first = jax.random.split(key)
+        key, first = jax.random.split(key_of(key))
         noise = standard_noise(first, target.domain)
         return DiffusionState(
             tree.add_scaled(x0, self.levels[0], noise), jnp.zeros((), jnp.int32), key
@@ -123,59 +121,7 @@ class Diffusion(Algorithm):
         return tree.where(later > 0, tree.add_scaled(x, later - now, mean_slope), ahead)
 
 
-def sample(
-    sampler: Diffusion,
-    target: Posterior,
-    key: Key[Array, ""],
-    *,
-    n_samples: int | None = None,
-    x0: PyTree = None,
-    record: Any = None,
-    progress: Any = None,
-) -> Result:
-    """Independent samples of p(x | y).
-
-    Args:
-        sampler: with its levels and guidance.
-        target: what to sample.
-        key: of all samples.
-        n_samples: how many, along a leading axis of everything; None for one without that axis.
-        x0: where the noise is added at the start; zeros by default.
-        record: ``record(target, x)`` is kept of every step, such as ``lambda target, x: x``.
-        progress: as for `run`; of one sample alone.
-
-    Returns:
-        The samples as `value`, and their status.
-
-    Raises:
-        ValueError: no samples, levels that cannot be, a guidance that does not fit.
-    """
-    _check(sampler, n_samples)
-    options: dict[str, Any] = {"n_iter": sampler.n_steps, "record": record, "progress": progress}
-
-    def one(key: Any) -> Result:
-        return run(sampler, target, x0, key=key, **options)
-
-    if n_samples is None:
-        return one(key)
-    return jax.vmap(one)(jax.random.split(key, n_samples))
-
-
 def _ancestral(now: Array, later: Array, renoise: bool) -> Array:
     """The largest s² of (1)."""
     whole = jnp.square(later)
     return whole if renoise else whole * (1 - whole / jnp.square(now))
-
-
-def _check(sampler: Diffusion, n_samples: int | None) -> None:
-    if n_samples is not None and n_samples < 1:
-        raise ValueError(f"`n_samples` is {n_samples}, expected at least 1")
-    if sampler.levels.ndim != 1 or sampler.n_steps < 1:
-        raise ValueError(f"`levels` has shape {sampler.levels.shape}, expected at least two levels")
-    if sampler.order not in (1, 2):
-        raise ValueError(f"`order` is {sampler.order}, expected 1 or 2")
-    if isinstance(sampler.levels, jax.core.Tracer):
-        return
-    known = np.asarray(sampler.levels)
-    if known[-1] != 0 or not (np.diff(known) < 0).all():
-        raise ValueError("`levels` do not fall to zero: see `karras_levels`")

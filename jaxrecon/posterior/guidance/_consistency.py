@@ -1,18 +1,18 @@
 """Guidance by data consistency: D(x_σ) is moved to the data; the denoiser is not differentiated.
 
-One evaluation of the denoiser and one data step each: the cheapest guidances, and the ones that
-return the data's own image where nothing is missing and nothing is noisy.
+One evaluation of the denoiser and one data step each: the cheapest guidances. `ProximalStep` and
+`RangeNull` return the data's own image where nothing is missing and nothing is noisy.
 """
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from jaxrecon.core import pytree, static, tree
-from jaxrecon.posterior._guidance import Estimate, Guidance, data_solver, gaussian_term
-from jaxrecon.posterior._posterior import Posterior, standard_noise
+from jaxrecon.posterior._gaussian_data import data_solver, gaussian_term
+from jaxrecon.posterior._posterior import Posterior
+from jaxrecon.posterior.guidance._guidance import Estimate, Guidance
 from jaxrecon.solvers.linear import pseudo_inverse
 
 
@@ -63,38 +63,20 @@ class RangeNull(Guidance):
 
 
 @pytree
-class LangevinStep(Guidance):
-    """A draw of p(x₀) ∝ exp(−Σ f(A x₀) − ‖x₀ − D(x_σ)‖²/2(wσ)²), for any likelihood.
+class GradientStep(Guidance):
+    """D(x_σ) − γ ∇Σf(A D(x_σ)): one step of gradient descent, for any likelihood.
 
-    By Langevin's equation from D(x_σ), with steps of a share of 1/(L + 1/(wσ)²). With
-    `Diffusion(..., fresh=1, renoise=True)` this is DAPS (Zhang, Chu, Berner, Meng, Anandkumar and
-    Song, CVPR 2025), and a step of the split Gibbs sampler PnP-DM (Wu et al., NeurIPS 2024).
+    No derivative of the denoiser and no inner solve; what FlowChef and PnP-Flow do to the denoised
+    image (Patel et al., ICCV 2025; Martin et al., ICLR 2025). Samples are not of the posterior.
 
     Attributes:
-        curvature: L, the largest of Σ∇²f∘A: (‖A‖/s)² for Gaussian noise of deviation s.
-        width: w, what the deviation of x₀ given x_σ is taken to be, in σ.
-        share: of a step, below 2 to be stable, the smaller the less biased.
-        n_inner: steps.
+        step_size: γ, below 2 over the largest curvature of Σf∘A: (‖A‖/s)² for Gaussian noise of
+            deviation s.
     """
 
-    curvature: Any
-    width: Any = 1.0
-    share: Any = 0.2
-    n_inner: int = static(default=50)
-
-    def prepare(self, target: Posterior) -> Any:
-        return target
+    step_size: Any
 
     def estimate(self, prepared: Posterior, x: PyTree, sigma: Any, key: Any = None) -> Estimate:
         mean = prepared.denoiser(x, sigma)
-        variance = jnp.square(self.width * sigma)
-        step = self.share / (self.curvature + 1 / variance)
-
-        def move(u: PyTree, key: Any) -> tuple[PyTree, None]:
-            slope = prepared.value_and_grad(u)[1]
-            slope = tree.add_scaled(slope, 1 / variance, tree.sub(u, mean))
-            u = tree.add_scaled(u, -step, slope)
-            return tree.add_scaled(u, jnp.sqrt(2 * step), standard_noise(key, u)), None
-
-        keys = jax.random.split(key, self.n_inner)
-        return Estimate(jax.lax.scan(move, mean, keys)[0])
+        slope = prepared.value_and_grad(mean)[1]
+        return Estimate(tree.add_scaled(mean, -self.step_size, slope))
