@@ -5,6 +5,22 @@ An image network is called as ``net(x)`` on ``(..., y, x, channel)`` (``n_axes=3
 Networks are built for evaluation; ``net.train()`` turns on dropout and batch statistics.
 """
 
-from jaxrecon.nets import images, layers, pretrained, priors, reconstruction, storage
+from jaxrecon.nets import (
+    generative,
+    images,
+    layers,
+    pretrained,
+    priors,
+    reconstruction,
+    storage,
+)
 
-__all__ = ["images", "layers", "pretrained", "priors", "reconstruction", "storage"]
+__all__ = [
+    "generative",
+    "images",
+    "layers",
+    "pretrained",
+    "priors",
+    "reconstruction",
+    "storage",
+]

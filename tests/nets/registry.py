@@ -4,12 +4,14 @@ To add a network, add a case; `test_registry.py` does the rest.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 from typing import Any
 
+import jax.numpy as jnp
 from flax import nnx
 
-from jaxrecon.nets import images, layers
+from jaxrecon.nets import generative, images, layers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +90,49 @@ def _swin_parameters(n_in, n_out, c, h, window, b, n_axes=2):
 
 def _rnn_parameters(n_in, n_out, w, K=9):
     return w * (K * (n_in + n_out) + 1) + 3 * w * (2 * K * w + 1) + n_out * (K * w + 1)
+
+
+def _vae_parameters(n_in, n, widths, K=9, S=4):
+    pairs = sum(w * v for w, v in itertools.pairwise(widths))
+    blocks = 4 * sum(K * w**2 + 2 * w for w in widths)
+    ends = (2 * K * n_in + 3) * widths[0] + 3 * (n + 1) * widths[-1] + 2 * n + n_in
+    return blocks + (S + 1) * pairs + ends
+
+
+class AtLevel(nnx.Module):
+    """A network that is told a level and a condition, at one of them."""
+
+    def __init__(self, net, n_conditions):
+        self.net, self.n_conditions = net, n_conditions
+
+    def __call__(self, x):
+        condition = jnp.linspace(-1, 1, self.n_conditions) if self.n_conditions else None
+        return self.net(x, 0.3, condition)
+
+
+def _score_unet(n_in, n_out, n_conditions=0, **fixed):
+    def make(**options):
+        net = generative.ScoreUNet(n_in, n_out, n_conditions=n_conditions, **fixed, **options)
+        return AtLevel(net, n_conditions)
+
+    return make
+
+
+def _score_unet_parameters(n_in, n_out, w, k, p, h, window):
+    """Factors (1, 2), one block at each, attention at the second; k conditions, patches of p."""
+    e, c = 4 * w, 2 * w
+    ends = 9 * p**2 * (n_in + n_out) * w + w + p**2 * n_out + 2 * w
+    told = w * e + e + e * e + e + k * e
+
+    def block(a, b):
+        convs = 9 * a * b + 9 * b**2 + 2 * b + (a * b + b if a != b else 0)
+        return convs + 2 * (a + b) + 2 * b * (e + 1)
+
+    attention = 4 * c**2 + 6 * c + h * (2 * window - 1) ** 2
+    down = block(w, w) + block(w, c)
+    bottom = 2 * block(c, c)
+    up = block(2 * c, c) + block(c + w, c) + block(c + w, w) + block(2 * w, w)
+    return ends + told + down + bottom + up + 4 * attention + c * c
 
 
 CASES = {
@@ -191,6 +236,25 @@ CASES = {
         (9, 10),
         (3, 3),
     ),
+    "score U-Net": Case(
+        _score_unet(
+            2,
+            1,
+            3,
+            width=4,
+            factors=(1, 2),
+            n_blocks=1,
+            attention=(1,),
+            n_heads=2,
+            window=2,
+            patch=2,
+            n_groups=2,
+        ),
+        2,
+        1,
+        _score_unet_parameters(2, 1, 4, 3, 2, 2, 2),
+        (7, 10),
+    ),
     "normalised": Case(
         lambda **options: layers.Normalised(
             images.DnCNN(3, 2, width=4, depth=2, **options), n_maps=1
@@ -199,5 +263,41 @@ CASES = {
         2,
         9 * 4 * (3 + 2) + 4 + 2,
         homogeneous=True,
+    ),
+    "deep decoder": Case(
+        _options(generative.DeepDecoder, 3, 1, width=4, depth=2),
+        3,
+        1,
+        4 * (3 + 2 * 4) + 2 * 4 * 3 + 4 + 1,
+        shrunk=(20, 24),
+    ),
+    "ConvDecoder, volume": Case(
+        _options(generative.DeepDecoder, 2, 1, width=2, depth=1, kernel=3, n_axes=3),
+        2,
+        1,
+        27 * 2 * (2 + 2) + 2 * 2 * 2 + 2 + 1,
+        (2, 3, 2),
+        (4, 6, 4),
+    ),
+    "VAE": Case(
+        _options(generative.VAE, 2, n_latent=3, width=4, depth=1, n_groups=2),
+        2,
+        2,
+        _vae_parameters(2, 3, (4, 8)),
+        (4, 6),
+    ),
+    "DCGAN": Case(
+        _options(generative.DCGAN, 3, 2, start=(2, 3), width=2, depth=1),
+        3,
+        2,
+        4 * 6 * 4 + (9 * 4 + 1) * 2 + (9 * 2 + 1) * 2 + 2 * (4 + 2),
+        (),
+        (4, 6),
+    ),
+    "patch flow": Case(
+        _options(generative.PatchFlow, 3, width=4, depth=2),
+        9,
+        9,
+        2 * (5 * 4 + 5 * 4 + 5 * 10),
     ),
 }

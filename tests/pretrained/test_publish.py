@@ -23,6 +23,9 @@ DRUNET = P.ImageNetwork(kind="drunet", width=2, depth=1, n_blocks=1)
 DENOISERS = {
     "dncnn": P.Denoiser(network=SMALL, margin=2),
     "drunet": P.Denoiser(network=DRUNET),
+    "diffusion": P.DiffusionPrior(
+        width=4, factors=(1,), n_blocks=1, n_heads=1, n_groups=2, complex_values=True
+    ),
     "ridge": P.Ridge(channels=(2, 3), kernel=3, n_iter=5),
 }
 RECONSTRUCTORS = {

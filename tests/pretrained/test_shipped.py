@@ -23,7 +23,7 @@ from jaxrecon.solvers import GradientDescent
 
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = ROOT / "jaxrecon" / "nets" / "pretrained" / "weights"
-NAMES = ("ct-sparse", "denoiser-grey", "mri-multicoil", "wcrr")
+NAMES = ("ct-sparse", "denoiser-grey", "mri-multicoil", "prior-brain", "wcrr")
 LARGEST = 4_000_000  # bytes of all files together: they travel in every wheel
 N = 32
 load = functools.cache(pretrained.load)
@@ -86,7 +86,7 @@ def test_all_files_together_are_small():
     assert sum(f.stat().st_size for f in files) < LARGEST
 
 
-@pytest.mark.parametrize("name", ["denoiser-grey", "wcrr"])
+@pytest.mark.parametrize("name", ["denoiser-grey", "prior-brain", "wcrr"])
 def test_denoisers_denoise(name):
     D, x = load(name), noisy()
     clean = jax.jit(lambda D, x, sigma: D(x, sigma))(D, x, 0.1)

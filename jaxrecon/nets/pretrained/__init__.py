@@ -8,6 +8,7 @@ to use them for.
 from jaxrecon.nets.pretrained._architectures import (
     Architecture,
     Denoiser,
+    DiffusionPrior,
     ImageNetwork,
     PrimalDual,
     Ridge,
@@ -21,6 +22,7 @@ __all__ = [
     "Card",
     "Data",
     "Denoiser",
+    "DiffusionPrior",
     "Figure",
     "ImageNetwork",
     "PrimalDual",

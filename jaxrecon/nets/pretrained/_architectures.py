@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jaxrecon.nets.generative import Preconditioned, ScoreUNet
 from jaxrecon.nets.images import DnCNN, DRUNet, UNet
 from jaxrecon.nets.priors import ImageDenoiser, RidgeNet
 from jaxrecon.nets.reconstruction import (
@@ -80,6 +81,36 @@ class Denoiser:
         """The denoiser with weights drawn at random."""
         net = self.network.build(2, 1, rngs=rngs, dtype=dtype)
         return ImageDenoiser(net, noise_map=True, margin=self.margin)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DiffusionPrior:
+    """A `ScoreUNet` made a denoiser by `Preconditioned`. The attributes are their arguments.
+
+    Attributes:
+        complex_values: whether images are complex.
+    """
+
+    kind: Literal["diffusion"] = "diffusion"
+    width: int = 64
+    factors: tuple[int, ...] = (1, 2, 2)
+    n_blocks: int = 2
+    attention: tuple[int, ...] = ()
+    n_heads: int = 4
+    window: int = 8
+    patch: int = 1
+    n_groups: int = 8
+    n_conditions: int = 0
+    complex_values: bool = False
+    sigma_data: float = 0.5
+
+    def build(self, *, rngs: nnx.Rngs, dtype: Any = None) -> Preconditioned:
+        """The denoiser with weights drawn at random."""
+        arguments = _arguments(self)
+        n_channels = 2 if arguments.pop("complex_values") else 1
+        sigma_data = arguments.pop("sigma_data")
+        net = ScoreUNet(n_channels, n_channels, **arguments, dtype=dtype, rngs=rngs)
+        return Preconditioned(net, sigma_data=sigma_data)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -188,5 +219,5 @@ def _initial(name: str) -> Any:
     return FilteredBackprojection("hann") if name == "fbp" else None
 
 
-Architecture = Denoiser | Ridge | UnrolledIterations | PrimalDual
+Architecture = Denoiser | DiffusionPrior | Ridge | UnrolledIterations | PrimalDual
 """The kinds that a card may hold."""

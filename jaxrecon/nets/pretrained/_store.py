@@ -32,7 +32,7 @@ def names(folder: Pathlike | None = None) -> list[str]:
 
     Example:
         >>> names()
-        ['ct-sparse', 'denoiser-grey', 'mri-multicoil', 'wcrr']
+        ['ct-sparse', 'denoiser-grey', 'mri-multicoil', 'prior-brain', 'wcrr']
     """
     return sorted(path.stem for path in _folder(folder).glob("*.toml"))
 

@@ -4,7 +4,7 @@ A distance is ``d(prediction, target)``; a loss ``loss(net, batch, key) -> (scal
 one example, a dict with the measurement "y", the scan "A" and, for some, the truth "x".
 """
 
-from jaxrecon.training.losses import image, measurement, self_supervised
+from jaxrecon.training.losses import generative, image, measurement, self_supervised
 from jaxrecon.training.losses._adapt import Adaptation, adapt, zero_shot
 from jaxrecon.training.losses._adversarial import (
     CriticLoss,
@@ -130,6 +130,7 @@ __all__ = [
     "equivariant_imaging",
     "focal_frequency",
     "frequency",
+    "generative",
     "gradient_penalty",
     "image",
     "l1",
