@@ -51,6 +51,7 @@ EXTRAS = {
     "nilearn",
     "PIL",
     "pydicom",
+    "pypulseq",
     "rich",
     "scipy",
     "tensorboardX",
@@ -159,10 +160,10 @@ _PROBE = """
 import importlib, json, os, sys, time
 import jax
 modules, config, environment = set(sys.modules), dict(jax.config.values), dict(os.environ)
-start = time.perf_counter()
+start = time.process_time()
 for name in sys.argv[1:]:
     importlib.import_module(name)
-seconds = time.perf_counter() - start
+seconds = time.process_time() - start
 changed = [k for k, v in jax.config.values.items() if k in config and config[k] != v]
 changed += ["environment"] if dict(os.environ) != environment else []
 try:
@@ -175,7 +176,7 @@ print(json.dumps({"seconds": seconds, "changed": changed, "loaded": loaded}))
 
 
 def import_effects(packages: list[str], path: Path) -> dict:
-    """Seconds beyond `import jax`, settings changed and modules loaded by importing packages."""
+    """CPU seconds beyond `import jax`, settings changed, modules loaded by importing packages."""
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     done = subprocess.run(
         [sys.executable, "-c", _PROBE, *packages],
