@@ -7,6 +7,7 @@ import jax
 import pytest
 
 MEMORY_MAPS = Path("/proc/self/maps")
+QUICK_FOLDERS = {"design", "functionals", "generative", "layers", "losses", "nets"}
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -33,7 +34,7 @@ def quick():
 @pytest.fixture(autouse=True)
 def _quick_folders(request):
     """Folders that judge formulas on tiny arrays: nearly all of their time is compilation."""
-    if request.path.parent.name in {"functionals", "layers", "losses", "nets"}:
+    if request.path.parent.name in QUICK_FOLDERS:
         request.getfixturevalue("quick")
 
 

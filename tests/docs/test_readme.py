@@ -12,7 +12,7 @@ README = (ROOT / "README.md").read_text()
 SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
-NAMES = ["ct", "mri", "spiral", "deblurring", "learned", "samples"]
+NAMES = ["ct", "mri", "spiral", "deblurring", "learned", "samples", "design"]
 
 
 @pytest.mark.parametrize("code", SNIPPETS, ids=NAMES)
@@ -24,6 +24,9 @@ def test_snippets_reconstruct(code):
         assert error < 0.12
         assert jnp.isfinite(names["slope"])
         assert names["slope"] > 0
+    elif "allowed" in names:
+        assert names["after"] < 0.8 * names["before"]
+        assert names["report"].ok
     elif "error" in names:
         assert names["loss"] < 0.02 * jnp.sum(jnp.abs(names["image"]) ** 2)
         step = 0.01 * names["loss"] / jnp.sum(names["slope"] ** 2)
