@@ -7,7 +7,7 @@ import jax
 import pytest
 
 MEMORY_MAPS = Path("/proc/self/maps")
-QUICK_FOLDERS = {"design", "functionals", "generative", "layers", "losses", "nets"}
+QUICK_FOLDERS = {"functionals", "generative", "layers", "losses", "nets"}
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
