@@ -144,6 +144,7 @@ def judge(
     start = time.perf_counter()
     keys = jax.random.split(jax.random.key(seed), (len(y), n))
     x = jnp.stack([jnp.stack([go(d, k) for k in some]) for d, some in zip(y, keys, strict=True)])
+    jax.block_until_ready(x)
     seconds = (time.perf_counter() - start) / (len(y) * n)
     score = jax.vmap(lambda a, b: metrics.psnr(a, b, data_range=1.0))
     inside = (x.min(1) <= truth) & (truth <= x.max(1))
