@@ -15,10 +15,8 @@ training set. Shrinkage and weight are tuned on validation photographs for every
 Mean ± standard deviation over seeds of NRMSE. Written to `--out`: `rows.json`, `design-rows.png`.
 """
 
-import argparse
 import functools
 import json
-import platform
 import sys
 import time
 from collections.abc import Callable
@@ -32,6 +30,7 @@ from jax import Array
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from _command import begun, cell, parser_of, stored
 from _quality.photographs import averaged, photographs
 from _quality.shared import FULL
 
@@ -80,28 +79,21 @@ class Photographs:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--quick", action="store_true", help="tiny, one seed")
-    parser.add_argument("--out", type=Path, default=Path("design"), help="folder for results")
-    options = parser.parse_args()
-    sizes, seeds = (QUICK, [0]) if options.quick else (Sizes(), options.seeds)
-    options.out.mkdir(parents=True, exist_ok=True)
-    device = jax.devices()[0].device_kind
-    print(json.dumps({"jax": jax.__version__, "python": platform.python_version(), "on": device}))
+    options = parser_of(__doc__ or "").parse_args()
+    begun(options)
+    sizes = QUICK if options.quick else Sizes()
     images = photographs(options.data, SIDE, FULL, side=128)
     records, shown = [], {}
-    for seed in seeds:
+    for seed in options.seeds:
         key = jax.random.key(seed)
         known = statistics(options.data, images, key, sizes)
         for design, (rows, seconds) in designs(known, key, sizes).items():
             found, estimate = judged(known, rows, key, sizes)
             records.append({"design": design, "seed": seed, "seconds": seconds} | found)
             print(json.dumps(records[-1]), flush=True)
-            if seed == seeds[0]:
+            if seed == options.seeds[0]:
                 shown[design] = (np.asarray(rows), estimate)
-    (options.out / "rows.json").write_text(json.dumps(records, indent=1) + "\n")
+        stored(records, options.out / "rows.json")
     print(table(records))
     picture(records, shown, options.out / "design-rows.png")
 
@@ -250,14 +242,9 @@ def table(records: list[dict]) -> str:
     lines = ["| design | linear | TV | s |", "|---" * 4 + "|"]
     for design in dict.fromkeys(r["design"] for r in records):
         some = [r for r in records if r["design"] == design]
-        cells = [_cell([r[k] for r in some]) for k in ("linear", "TV")]
+        cells = [cell([r[k] for r in some]) for k in ("linear", "TV")]
         lines.append(f"| {design} | " + " | ".join(cells) + f" | {some[0]['seconds']} |")
     return "\n".join(lines)
-
-
-def _cell(values: list[float]) -> str:
-    spread = f" ± {np.std(values, ddof=1):.4f}" if len(values) > 1 else ""
-    return f"{np.mean(values):.4f}{spread}"
 
 
 def picture(records: list[dict], shown: dict, path: Path) -> None:

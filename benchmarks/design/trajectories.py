@@ -22,7 +22,6 @@ import argparse
 import functools
 import json
 import math
-import platform
 import sys
 import time
 from pathlib import Path
@@ -37,6 +36,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "learned"))
 
 import _memory
+from _command import begun, cell, parser_of, stored
 from _quality.medical import fourier_crop, pyradiomics_brains, squared, studyforrest
 from _quality.shared import evenly
 from _settings import axial
@@ -67,9 +67,7 @@ class Slices(NamedTuple):
 
 def main() -> None:
     options = arguments()
-    options.out.mkdir(parents=True, exist_ok=True)
-    device = jax.devices()[0].device_kind
-    print(json.dumps({"jax": jax.__version__, "python": platform.python_version(), "on": device}))
+    begun(options)
     print(json.dumps(against_differences()), flush=True)
     groups = slices(options.data, options.size, options.quick)
     records, shown = [], {}
@@ -82,28 +80,22 @@ def main() -> None:
                 designed.save_waveforms(options.out / name, trajectory, SCANNER)
             shown.setdefault(start, pair)
             print(json.dumps(record), flush=True)
-            (options.out / "trajectories.json").write_text(json.dumps(records, indent=1) + "\n")
+            stored(records, options.out / "trajectories.json")
     print(table(records))
     picture(shown, groups["test"], options)
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__ or "")
     parser.add_argument("--size", type=int, default=96, help="pixels along a side")
     parser.add_argument("--steps", type=int, default=25, help="on the image's error")
     parser.add_argument("--first-steps", type=int, default=200, help="on the density")
     parser.add_argument("--rate", type=float, default=0.5, help="Adam's step in cycles")
     parser.add_argument("--coefficients", type=int, default=0, help="of a B-spline; 0: free points")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--starts", nargs="+", choices=SHOTS, default=list(SHOTS))
-    parser.add_argument("--quick", action="store_true", help="32 pixels, few steps, one seed")
-    default = Path(__file__).resolve().parents[3] / "shared/data"
-    parser.add_argument("--data", type=Path, default=default)
-    parser.add_argument("--out", type=Path, default=Path("design"), help="folder for results")
     options = parser.parse_args()
     if options.quick:
-        options.size, options.steps, options.seeds = 32, 3, [0]
-        options.first_steps = 5
+        options.size, options.steps, options.first_steps = 32, 3, 5
     return options
 
 
@@ -343,7 +335,7 @@ def table(records: list[dict]) -> str:
         stages = [np.array([r[w]["nrmse"] for r in rows]) for w in STAGES]
         broken = sum(r[w]["violations"] for r in rows for w in STAGES)
         cost = min(r["step_s"] for r in rows), max(r["step_mib"] for r in rows)
-        values = [f"{v.mean():.4f} ± {v.std():.4f}" for v in stages]
+        values = [cell(list(v)) for v in stages]
         lines.append(
             f"| {start} | {' | '.join(values)} | {broken} | {cost[0]:.2f} | {cost[1]:.0f} |"
         )

@@ -21,10 +21,8 @@ the same unit.
 Written to `--out`: `views.json` and `design-views.png`.
 """
 
-import argparse
 import functools
 import json
-import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +32,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from _command import begun, cell, parser_of, stored
 from _view_objects import (
     N_CANDIDATES,
     NOISE,
@@ -67,22 +66,15 @@ WEIGHTS = tuple(4.0**k for k in range(-3, 0))  # of TV, times the greatest line 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--quick", action="store_true", help="tiny, one seed")
-    parser.add_argument("--out", type=Path, default=Path("design"), help="folder for results")
-    options = parser.parse_args()
-    sizes, seeds = (QUICK, [0]) if options.quick else (Sizes(), options.seeds)
-    options.out.mkdir(parents=True, exist_ok=True)
-    device = jax.devices()[0].device_kind
-    print(json.dumps({"jax": jax.__version__, "python": platform.python_version(), "on": device}))
+    options = parser_of(__doc__ or "").parse_args()
+    begun(options)
+    sizes = QUICK if options.quick else Sizes()
     head = options.data / "volumes/ct_head_invesalius_hu.npz"
     classes: dict[str, Callable] = {"ellipses": ellipses}
     if head.exists():
         classes["head"] = lambda key, sizes: heads(head, key, sizes)
     records, shown = [], {}
-    for seed in seeds:
+    for seed in options.seeds:
         for name, objects in classes.items():
             key = jax.random.key(seed)
             scan = prepared(objects(key, sizes), sizes)
@@ -91,9 +83,9 @@ def main() -> None:
                 found, images = judged(scan, dose, key, sizes)
                 records.append(record | found)
                 print(json.dumps(records[-1]), flush=True)
-                if seed == seeds[0]:
+                if seed == options.seeds[0]:
                     shown[name, design] = (np.asarray(dose), images)
-        (options.out / "views.json").write_text(json.dumps(records, indent=1) + "\n")
+        stored(records, options.out / "views.json")
         picture(records, shown, options.out / "design-views.png")
     print(table(records))
 
@@ -250,15 +242,10 @@ def table(records: list[dict]) -> str:
     lines = ["| class | design | criterion | MAP | TV | s |", "|---" * 6 + "|"]
     for name, design in dict.fromkeys((r["class"], r["design"]) for r in records):
         some = [r for r in records if (r["class"], r["design"]) == (name, design)]
-        cells = [_cell([r[k] for r in some]) for k in ("criterion", "MAP", "TV")]
+        cells = [cell([r[k] for r in some]) for k in ("criterion", "MAP", "TV")]
         seconds = f"{np.mean([r['seconds'] for r in some]):.1f}"
         lines.append(f"| {name} | {design} | " + " | ".join([*cells, seconds]) + " |")
     return "\n".join(lines)
-
-
-def _cell(values: list[float]) -> str:
-    spread = f" ± {np.std(values, ddof=1):.4f}" if len(values) > 1 else ""
-    return f"{np.mean(values):.4f}{spread}"
 
 
 def picture(records: list[dict], shown: dict, path: Path) -> None:

@@ -265,10 +265,15 @@ class _Descent(Algorithm):
 def _closed(task: _Task, result: Result) -> Design:
     """The outcome, after a look at the last pattern: no step has yet seen its loss."""
     state = result.value
-    finite = jnp.isfinite(task.loss(state))
+    finite = jnp.isfinite(_loss(task, state))
     value = tree.where(finite, state.pattern, state.good)
     status = result.status.worse(Status(jnp.where(finite, 0, NOT_FINITE)))
     return Design(value, status, result.info, result.n_iter, state, result.record)
+
+
+@jax.jit
+def _loss(task: _Task, state: DesignState) -> Array:
+    return task.loss(state)
 
 
 def _start(task: _Task, optimiser: Any, pattern: PyTree, key: Array) -> DesignState:
