@@ -17,6 +17,7 @@ In MRI magnitudes are compared. The object is where truth is above a tenth of it
 
 import argparse
 import dataclasses
+import functools
 import json
 import sys
 import time
@@ -27,12 +28,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "learned"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "learned" / "denoising"))
 
 import jax.numpy as jnp
-import numpy as np
 from defaults import DATA, SCANS
 
 from jaxrecon import metrics
+from jaxrecon.cli._model import noise_of_kspace, noise_of_views
 from jaxrecon.cli.methods import Measurement, find_method
-from jaxrecon.physics import noise_from_differences, noise_from_periphery
 from jaxrecon.posterior.calibration import coverage
 
 
@@ -46,12 +46,12 @@ def main() -> None:
     for kind in options.kinds:
         method = find_method(kind, "posterior")
         for i, (scan, truth) in enumerate(SCANS[kind](options.data)):
-            known = dataclasses.replace(scan, noise=noise(kind, scan))
+            known = dataclasses.replace(scan, noise=functools.partial(noise, kind, scan))
             start = time.perf_counter()
             outcome = method(known, samples=options.samples, model=options.model)
             samples = jnp.abs(outcome.samples)
             seconds = time.perf_counter() - start
-            record = {"kind": kind, "scan": i, "noise": known.noise, **judge(samples, truth)}
+            record = {"kind": kind, "scan": i, "noise": outcome.noise, **judge(samples, truth)}
             record["seconds"] = seconds
             rounded = {k: round(v, 4) if isinstance(v, float) else v for k, v in record.items()}
             print(json.dumps(rounded), flush=True)
@@ -60,12 +60,8 @@ def main() -> None:
 def noise(kind: str, scan: Measurement) -> float:
     """As `recon` estimates it."""
     if kind == "ct":
-        return float(noise_from_differences(scan.data, scan.weights))
-    shape = scan.data.shape[1:]
-    y, x = np.indices(shape) - np.array(shape)[:, None, None] // 2
-    sampled = np.abs(np.asarray(scan.data)).sum(0) > 0
-    radius = jnp.asarray(np.where(sampled, np.hypot(y, x), np.nan), jnp.float32)
-    return float(noise_from_periphery(scan.data.reshape(len(scan.data), -1), radius.ravel()))
+        return noise_of_views(scan.data, scan.weights)
+    return noise_of_kspace(scan.data, scan.operator.mask)
 
 
 def judge(samples, truth) -> dict[str, float]:

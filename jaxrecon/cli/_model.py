@@ -1,6 +1,7 @@
 """From a scan on file to measurements: geometry, rotation centre, coil maps, forward models."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 
@@ -112,7 +113,7 @@ def _ct_model(scan: CTScan, size: int | None, center: float | None, remove_strip
     cleaned = [_cleaned(p, w, remove_stripes) for p, w in pairs]
     n_zingers = sum(int(n) for *_, n in cleaned)
     measurements = [
-        Measurement(operator=A, data=p, weights=w, noise=_noise_of_views(p, w))
+        Measurement(operator=A, data=p, weights=w, noise=functools.partial(noise_of_views, p, w))
         for p, w, _ in cleaned
     ]
     unit = "mm" if scan.bin_pitch is not None else "bins"
@@ -179,24 +180,30 @@ def _cleaned(p: Array, weights: Array, remove_stripes: bool) -> tuple[Array, Arr
     return p, jnp.where(outlier, 0, weights), jnp.sum(outlier)
 
 
-def _noise_of_views(p: Array, weights: Array) -> float:
-    """From view to view too, where there are enough."""
+def noise_of_views(p: Array, weights: Array) -> float:
+    """Of line integrals where the weight is one; from view to view too, where there are enough."""
     axes = (-2, -1) if len(p) > 2 else (-1,)
     return float(noise_from_differences(p, weights, axes=axes)) if p.shape[-1] > 2 else 0.0
+
+
+def noise_of_kspace(kspace: Array, mask: Array) -> float:
+    """Of the real and of the imaginary part of Cartesian samples."""
+    mask = jnp.broadcast_to(mask, kspace.shape[1:])
+    places = jnp.indices(mask.shape) - (jnp.asarray(mask.shape) // 2)[:, None, None]
+    radius = jnp.where(mask, jnp.linalg.norm(places.astype(jnp.float32), axis=0), jnp.nan)
+    return float(noise_from_periphery(kspace.reshape(len(kspace), -1), radius.ravel()))
 
 
 def _mri_model(scan: MRIScan, source: str, map_sets: int | None) -> Model:
     n_slices, n_coils, *shape = scan.kspace.shape
     mask = jnp.asarray(scan.mask)
-    places = jnp.indices(shape) - (jnp.asarray(shape) // 2)[:, None, None]
-    radius = jnp.where(mask, jnp.linalg.norm(places.astype(jnp.float32), axis=0), jnp.nan)
     measurements, how = [], ""
     for kspace in scan.kspace:
         data = jnp.asarray(kspace)
         maps, how = _coil_maps(scan, source, data, map_sets)
         A = mri.sense(maps, mask)
-        noise = noise_from_periphery(data.reshape(n_coils, -1), radius.ravel())
-        measurements.append(Measurement(operator=A, data=data, noise=float(noise)))
+        noise = functools.partial(noise_of_kspace, data, mask)
+        measurements.append(Measurement(operator=A, data=data, noise=noise))
     fraction = 100 * float(scan.mask.mean())
     facts = [
         f"Cartesian, {n_coils} coil(s), {shape[0]} x {shape[1]}, {n_slices} slice(s)",

@@ -4,6 +4,8 @@ Coordinates on file are cycles per pixel. An image of another size is therefore 
 pixels and another field of view: it shows what lies outside, or leaves it out.
 """
 
+import functools
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Complex, Float
@@ -57,7 +59,7 @@ def noncartesian_measurements(
         data = jnp.asarray(kspace)
         maps, how = _coil_maps(scan, source, data, trajectory, density, shape, map_sets)
         A = mri.noncartesian_sense(maps, trajectory)
-        noise = float(noise_from_periphery(data.reshape(n_coils, -1), distance.ravel()))
+        noise = functools.partial(_noise, data, distance)
         measurements.append(Measurement(operator=A, data=data, weights=density, noise=noise))
     radius = float(distance.max())
     facts = [
@@ -68,6 +70,11 @@ def noncartesian_measurements(
         f"density compensation: {density_how}; coil maps: {how}",
     ]
     return measurements, facts
+
+
+def _noise(data: Complex[Array, "coil s m"], distance: Float[Array, "s m"]) -> float:
+    """Of the real and of the imaginary part."""
+    return float(noise_from_periphery(data.reshape(len(data), -1), distance.ravel()))
 
 
 def _density(

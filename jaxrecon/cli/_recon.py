@@ -166,7 +166,7 @@ def _quality(model: Model, outcomes: list[Outcome]) -> dict[str, Any]:
         quality["solver"] = sorted({o.status.advice for o in outcomes if o.status is not None})
     if outcomes[0].samples is not None:
         quality["samples"] = len(outcomes[0].samples)
-        quality["noise of the data, estimated"] = [m.noise for m in model.measurements]
+        quality["noise of the data, estimated"] = [o.noise for o in outcomes]
     return quality
 
 

@@ -142,7 +142,7 @@ def test_the_spread_of_samples_is_that_of_their_error(modality):
     """Of their mean, within a factor; and the mean is better than one of them."""
     scan, truth = scans()[modality]
     noise = {"ct": 0.01 * float(jnp.mean(jnp.abs(scan.data))), "mri": 1e-4 * np.sqrt(2)}[modality]
-    known = dataclasses.replace(scan, noise=noise)
+    known = dataclasses.replace(scan, noise=lambda: noise)
     method = find_method(modality, "posterior")
     outcome = method(known, n_iter=10, samples=8)
     samples = outcome.samples

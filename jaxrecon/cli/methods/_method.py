@@ -28,14 +28,15 @@ class Measurement:
         data: y.
         weights: of y, or None. In CT inverse variances; in non-Cartesian MRI the area of k-space
             that each sample stands for, which makes the adjoint an image (gridding).
-        noise: standard deviation of the data, in CT where the weight is one; of the real and of the
-            imaginary part of complex ones. None where nobody knows.
+        noise: estimates the standard deviation of the data, in CT where the weight is one; of the
+            real and of the imaginary part of complex ones. Called by methods that ask for it; None
+            where nobody knows.
     """
 
     operator: Any
     data: Array
     weights: Array | None = None
-    noise: float | None = None
+    noise: Callable[[], float] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,13 +66,14 @@ class Outcome:
     """An image, and for iterative methods how the run ended.
 
     `samples` has a leading axis and the image's shape, of methods that draw them; the image is
-    their mean.
+    their mean, and `noise` what they took for the data's.
     """
 
     image: Array
     status: Status | None = None
     n_iter: int | None = None
     samples: Array | None = None
+    noise: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -42,7 +42,8 @@ def _sampled(
     report: Report | None,
 ) -> Outcome:
     """One sample after the other, which keeps the memory of one; the strength is the last level."""
-    if not measurement.noise:
+    noise = 0.0 if measurement.noise is None else measurement.noise()
+    if not noise > 0:
         raise ValueError("the data's noise is zero or unknown: no posterior without it")
     if not 0 < settings.strength < _HIGHEST:
         raise ValueError(
@@ -50,7 +51,7 @@ def _sampled(
             f"between 0 and {_HIGHEST}"
         )
     A, data, size, scale = normalised(measurement, first)
-    target = posterior(A, data, measurement.noise / scale, denoiser)
+    target = posterior(A, data, noise / scale, denoiser)
     levels = karras_levels(settings.n_iter, high=_HIGHEST, low=settings.strength)
     sampler = Diffusion(levels, PiGDM(), fresh=1.0)
     drawn = []
@@ -60,4 +61,4 @@ def _sampled(
         result = sample(sampler, target, key, x0=first / size, progress=report)
         drawn.append(jax.block_until_ready(size * result.value))
     samples = jnp.stack(drawn)
-    return Outcome(samples.mean(axis=0), samples=samples)
+    return Outcome(samples.mean(axis=0), samples=samples, noise=noise)
