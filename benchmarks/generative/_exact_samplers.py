@@ -152,4 +152,4 @@ def mala(step: float) -> Draw:
 def _held(n: int, last: float) -> jax.Array:
     """Two thirds of the levels fall, the others stay."""
     falling = geometric_levels(2 * n // 3, high=1.0, low=last)[:-1]
-    return jnp.concatenate([falling, jnp.full(n - len(falling), last), jnp.zeros(1)])
+    return jnp.concatenate([falling, jnp.full(n - len(falling), falling[-1]), jnp.zeros(1)])
