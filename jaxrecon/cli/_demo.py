@@ -8,7 +8,6 @@ are estimated from the measurement, as a scanner would. Later methods join by a 
 import dataclasses
 import json
 import os
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from jaxrecon import data, metrics, viz
 from jaxrecon.cli import _terminal
 from jaxrecon.cli._models import is_there
 from jaxrecon.cli.methods import Measurement, methods_of
+from jaxrecon.core._store import whole_file
 from jaxrecon.physics import mri
 
 
@@ -60,7 +60,8 @@ def run_demo(out: str, *, quick: bool = False) -> None:
                 units=scene.units,
             )
             viz.save(figure, folder / f"{scene.modality}.png")
-    _write_json(folder / "results.json", records)
+    with whole_file(folder / "results.json") as file:
+        file.write(json.dumps(records, indent=1).encode())
     for record in records:
         _terminal.say(f"{record['modality']}", _line(record))
     _terminal.say("wrote", [str(folder / n) for n in ("ct.png", "mri.png", "results.json")])
@@ -158,9 +159,3 @@ def _folder(out: str) -> Path:
     if not os.access(folder, os.W_OK):
         raise ValueError(f"`--out` {out!r} cannot be written to")
     return folder
-
-
-def _write_json(path: Path, value: Any) -> None:
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
-        json.dump(value, file, indent=1)
-    os.replace(file.name, path)

@@ -4,14 +4,16 @@ The description names classes and static fields in JSON; nothing in a file is ex
 defined outside jaxrecon must be imported before its operator is loaded.
 """
 
+import contextlib
 import dataclasses
 import importlib
 import json
 import os
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import jax
 import jax.numpy as jnp
@@ -39,15 +41,20 @@ def save(path: str | os.PathLike, tree: Any) -> None:
     """
     arrays: dict[str, np.ndarray] = {}
     description = {"format": _FORMAT, "root": _describe(tree, "root", arrays)}
+    with whole_file(path) as file:
+        np.savez(file, **{_DESCRIPTION: np.array(json.dumps(description))}, **arrays)  # pyright: ignore
+
+
+@contextlib.contextmanager
+def whole_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """A file to write to, which takes its name when the block has ended well, and not before."""
     target = Path(path)
-    with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as file:
-        try:
-            np.savez(file, **{_DESCRIPTION: np.array(json.dumps(description))}, **arrays)  # pyright: ignore
-            file.close()
-            os.replace(file.name, target)
-        except BaseException:
-            os.unlink(file.name)
-            raise
+    # A folder of its own, so that the file has the permissions that any other would get.
+    with tempfile.TemporaryDirectory(dir=target.parent) as draft:
+        place = Path(draft) / target.name
+        with place.open("wb") as file:
+            yield file
+        os.replace(place, target)
 
 
 def load(path: str | os.PathLike) -> Any:

@@ -65,6 +65,18 @@ def random_normal(key: Key[Array, ""], like: PyTree) -> PyTree:
     return jax.tree.unflatten(tree, draws)
 
 
+def standard_noise(key: Key[Array, ""], like: PyTree) -> PyTree:
+    """Normal noise of deviation one in every real number, also in both parts of complex ones."""
+    draw = random_normal(key, like)
+    return jax.tree.map(lambda n: jnp.sqrt(2.0) * n if jnp.iscomplexobj(n) else n, draw)
+
+
+def relative_change(new: PyTree, old: PyTree) -> Array:
+    """‖new − old‖ / ‖new‖, zero for two zeros."""
+    size, change = norm(new), norm(sub(new, old))
+    return change / (size + (size == 0))
+
+
 def structs(a: PyTree) -> PyTree:
     """`jax.ShapeDtypeStruct` of every leaf."""
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)), a)

@@ -16,7 +16,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from jaxrecon.core import tree
-from jaxrecon.posterior._posterior import standard_noise
 
 Potential = Callable[[Any], tuple[Array, Any]]
 
@@ -32,7 +31,7 @@ class Place(NamedTuple):
 def langevin_move(x: PyTree, slope: PyTree, step: Any, key: Any) -> PyTree:
     """Equation (1)."""
     moved = tree.add_scaled(x, -step, slope)
-    return tree.add_scaled(moved, jnp.sqrt(2 * jnp.asarray(step)), standard_noise(key, x))
+    return tree.add_scaled(moved, jnp.sqrt(2 * jnp.asarray(step)), tree.standard_noise(key, x))
 
 
 def metropolis_move(

@@ -15,7 +15,7 @@ import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Key, PyTree
+from jaxtyping import Array, PyTree
 
 from jaxrecon.core import Operator, Problem, pytree, shared_sum, tree
 from jaxrecon.functionals import LeastSquares
@@ -94,9 +94,3 @@ def posterior(A: Operator, y: PyTree, noise: Any, denoiser: Any) -> Posterior:
     if not isinstance(noise, jax.core.Tracer) and not (np.asarray(noise) > 0).all():
         raise ValueError("`noise` is not positive everywhere; for exact data take a small one")
     return Posterior(Problem(((LeastSquares(y, 1 / jnp.square(noise)), A),)), denoiser)
-
-
-def standard_noise(key: Key[Array, ""], like: PyTree) -> PyTree:
-    """Normal noise of deviation one in every real number, also in both parts of complex ones."""
-    draw = tree.random_normal(key, like)
-    return jax.tree.map(lambda n: jnp.sqrt(2.0) * n if jnp.iscomplexobj(n) else n, draw)

@@ -1,9 +1,8 @@
 """Long runs in parts: the state of a sampler or of a chain as a value that can be stored.
 
     state = begin(sampler, target, key, n_samples=8)
-    while not finished(...):
-        result = advance(sampler, target, state, n_steps=100)
-        state = result.value  # a pytree of arrays: store it
+    for _ in range(sampler.n_steps // 100):
+        state = advance(sampler, target, state, n_steps=100).value  # arrays: store them
 
 A state is all that the next step needs, its key included, so that parts are the whole. Random keys
 are stored as `jax.random.key_data` and come back by `jax.random.wrap_key_data`.
@@ -12,10 +11,13 @@ are stored as `jax.random.key_data` and come back by `jax.random.wrap_key_data`.
 from typing import Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Key, PyTree
 
 from jaxrecon.core import Algorithm, Result, pytree, run, tree
+from jaxrecon.posterior.annealed._sampler import Sampler, check_levels
 
 
 def begin(
@@ -34,7 +36,12 @@ def begin(
         key: of all samples.
         n_samples: how many, along a leading axis; None for one without that axis.
         x0: the starting point; zeros by default.
+
+    Raises:
+        ValueError: levels that cannot be.
     """
+    if isinstance(algorithm, Sampler):
+        check_levels(algorithm.levels, may_stay=algorithm.may_stay)
     start = tree.zeros(target.domain) if x0 is None else x0
 
     def one(key: Any) -> PyTree:
@@ -58,6 +65,9 @@ def advance(
     Returns:
         The state as `value`, with status and info of these steps.
 
+    Raises:
+        ValueError: more steps than the sampler has left, as far as that is known.
+
     Example:
         >>> from jaxrecon.core import identity
         >>> from jaxrecon.posterior import Diffusion, Gaussian, karras_levels, posterior
@@ -69,6 +79,10 @@ def advance(
         >>> sampler.value(done.value).shape
         (2,)
     """
+    if isinstance(algorithm, Sampler) and not isinstance(state.i, jax.core.Tracer):
+        left = algorithm.n_steps - int(np.max(state.i))
+        if n_steps > left:
+            raise ValueError(f"`n_steps` is {n_steps}, but the sampler has {left} left")
 
     def one(state: PyTree) -> Result:
         return run(_Continued(algorithm), target, state, n_iter=n_steps, record=record)

@@ -12,6 +12,7 @@ from scipy import stats
 from jaxrecon.core import Problem, diagonal, fft, identity, materialise
 from jaxrecon.functionals import LeastSquares
 from jaxrecon.posterior import (
+    DDRM,
     DPS,
     Diffusion,
     Gaussian,
@@ -133,15 +134,25 @@ def _p_value(a: Any, b: Any) -> float:
     return float(result.pvalue)
 
 
-@pytest.mark.parametrize("guidance", [RangeNull(60), ProximalStep(n_inner=20), PiGDM(n_inner=20)])
-def test_complete_data_without_noise_are_returned(x64, guidance):
+FINE = (80.0, 8.0, 0.8, 0.08, 8e-3, 8e-4, 8e-5, 8e-6, 8e-7, 0.0)  # to less than the data's noise
+
+
+def by(guidance):
+    return Diffusion(levels(15), guidance, fresh=0.5, renoise=True)
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [by(RangeNull(60)), by(ProximalStep(n_inner=20)), by(PiGDM(n_inner=20)), DDRM(jnp.array(FINE))],
+    ids=["DDNM", "DiffPIR", "PiGDM", "DDRM"],
+)
+def test_complete_data_without_noise_are_returned(x64, sampler):
     """Whatever the prior says."""
     M = jax.random.normal(KEYS[1], (N, N)) + 3 * jnp.eye(N)
     x = jax.random.normal(KEYS[2], (N,))
     prior = Gaussian(jnp.zeros(N), identity(jnp.zeros(N)), jnp.ones(N))
     target = posterior(Dense(M), M @ x, 1e-6, prior)
-    found = draw(Diffusion(levels(15), guidance, fresh=0.5, renoise=True), target, KEYS[3], 2)
-    np.testing.assert_allclose(found, jnp.stack([x, x]), rtol=1e-4)
+    np.testing.assert_allclose(draw(sampler, target, KEYS[3], 2), jnp.stack([x, x]), rtol=1e-4)
 
 
 def test_posterior_is_the_likelihood_of_weighted_data():

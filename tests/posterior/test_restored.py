@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrecon.core import Circulant, diagonal, fft, identity, materialise
+from jaxrecon.core import Circulant, diagonal, fft, identity, materialise, tree
 from jaxrecon.physics import optics
 from jaxrecon.posterior import (
     DDRM,
@@ -22,7 +22,6 @@ from jaxrecon.posterior import (
     posterior,
     sample,
 )
-from jaxrecon.posterior._posterior import standard_noise
 from jaxrecon.posterior.annealed._spectrum import closed_spectrum, spectrum
 from tests.posterior.exact import KEYS, N, compare, known, matrix
 from tests.posterior.test_samplers import Velocity
@@ -163,7 +162,7 @@ def test_the_guided_flow_goes_in_even_steps_of_t(x64):
     _, y, s = _parts(target)
     M, t = matrix(target), np.linspace(0.99, 0, n + 1)
     first = jax.random.split(KEYS[0])[1]
-    x = 0.99 * np.asarray(standard_noise(first, target.domain))
+    x = 0.99 * np.asarray(tree.standard_noise(first, target.domain))
     for now, later in itertools.pairwise(t):
         v, pull = jax.vjp(lambda x, now=now: flow.denoiser.network(x, now), jnp.asarray(x))
         mean, sigma = x - now * v, now / (1 - now)

@@ -42,6 +42,24 @@ def test_two_halves_are_one_run(quick, name, n):
     assert not np.allclose(sampler.value(half.value), whole.value)
 
 
+def test_no_step_beyond_the_levels(quick):
+    target, sampler = known().target, SAMPLERS["Diffusion"](jnp.array(LEVELS))
+    half = advance(sampler, target, begin(sampler, target, KEYS[1]), 3)
+    with pytest.raises(ValueError, match="`n_steps` is 2, but the sampler has 1 left"):
+        advance(sampler, target, half.value, 2)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_levels_stay_only_where_that_has_a_meaning(quick, name):
+    target, sampler = known().target, SAMPLERS[name](jnp.array([1.0, 0.5, 0.5, 0.0]))
+    if name != "Diffusion":
+        begin(sampler, target, KEYS[1])
+        return
+    for refused in (begin, sample):
+        with pytest.raises(ValueError, match="`levels`"):
+            refused(sampler, target, KEYS[1])
+
+
 def test_chains_go_on(quick):
     target, chain = known().target, MALA(0.1)
     target = Problem((*target.likelihood.terms, (SquaredL2(), target.denoiser.basis)))

@@ -23,8 +23,8 @@ from jaxrecon.cli.learn._build import (
 )
 from jaxrecon.cli.learn._config import Config, parse, read_config
 from jaxrecon.core import pytree
+from jaxrecon.core._store import whole_file
 from jaxrecon.nets.layers import n_parameters
-from jaxrecon.nets.storage._files import whole_file
 from jaxrecon.training import DivergedError, Trainer, adamw, data_mesh, save_weights
 from jaxrecon.training import export as export_network
 from jaxrecon.training.input import Augment, Batches, augmented, simulated

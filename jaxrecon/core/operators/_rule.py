@@ -29,6 +29,23 @@ from jaxtyping import Array, PyTree
 Map = Callable[[Any, PyTree, PyTree], PyTree]
 
 
+def linearised(function: Callable[[Any], Any], x: PyTree) -> tuple[PyTree, Callable[[Any], Any]]:
+    """The value f(x), and v ↦ (∂f/∂x)ᴴ v in Re⟨·,·⟩, a pytree; by JAX's reverse mode.
+
+    Example:
+        >>> value, pull = linearised(lambda x: x**2, jnp.array([1.0, 3.0]))
+        >>> pull(jnp.ones(2)).tolist()
+        [2.0, 6.0]
+    """
+    value, pull = jax.vjp(function, x)
+    return value, jax.tree_util.Partial(_pulled, pull)
+
+
+def _pulled(pull: Any, v: PyTree) -> PyTree:
+    """Convention 1."""
+    return jax.tree.map(jnp.conj, pull(jax.tree.map(jnp.conj, v))[0])
+
+
 def pair(
     forward: Map, adjoint: Map, pullback: Callable[[Any, PyTree, PyTree, PyTree], PyTree]
 ) -> tuple[Map, Map]:

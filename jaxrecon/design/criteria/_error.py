@@ -82,8 +82,4 @@ def robust(
 
 def _measured(A: Operator, truth: PyTree, key: Array, noise: ArrayLike) -> PyTree:
     y = A(truth)
-    draw = tree.random_normal(key, tree.structs(y))
-    # Complex draws have E|z|² = 1; the noise is σ in both parts.
-    return jax.tree.map(
-        lambda a, n: a + noise * (2**0.5 if jnp.iscomplexobj(a) else 1) * n, y, draw
-    )
+    return tree.add_scaled(y, noise, tree.standard_noise(key, tree.structs(y)))

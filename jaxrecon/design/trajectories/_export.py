@@ -9,11 +9,11 @@ outside the samples; excitation, prephaser and spoiler are the sequence's, not t
 import math
 import os
 import pathlib
-import tempfile
 from typing import Any
 
 import numpy as np
 
+from jaxrecon.core._store import whole_file
 from jaxrecon.design.trajectories._readout import Readout
 from jaxrecon.design.trajectories._trajectory import Trajectory
 from jaxrecon.physics.mri.trajectories import Scanner
@@ -76,7 +76,8 @@ def save_waveforms(
         "n_coefficients": timing.n_coefficients or 0,
         "degree": timing.degree,
     }
-    _write(path, fields)
+    with whole_file(path) as file:
+        np.savez_compressed(file, **fields)
     return path
 
 
@@ -188,14 +189,3 @@ def _ramped(ticks: np.ndarray, values: np.ndarray, before: int, after: int):
     head = ([ticks[0] - before], [0.0]) if before else ([], [])
     tail = ([ticks[-1] + after], [0.0]) if after else ([], [])
     return np.concatenate([head[0], ticks, tail[0]]), np.concatenate([head[1], values, tail[1]])
-
-
-def _write(path: pathlib.Path, fields: dict[str, Any]) -> None:
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".npz", delete=False) as file:
-        try:
-            np.savez_compressed(file, **fields)
-            file.close()
-            os.replace(file.name, path)
-        except BaseException:
-            pathlib.Path(file.name).unlink(missing_ok=True)
-            raise

@@ -16,10 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jaxrecon.core._store import whole_file
 from jaxrecon.nets.layers import n_parameters
 from jaxrecon.nets.pretrained._card import Card, Stored, card_of, read_card, text_of
 from jaxrecon.nets.storage import save_weights
-from jaxrecon.nets.storage._files import check_leaves, whole_file
+from jaxrecon.nets.storage._files import check_leaves
 from jaxrecon.nets.storage._weights import arrays_of, describe, fill, weights_of
 
 Pathlike = str | os.PathLike[str]

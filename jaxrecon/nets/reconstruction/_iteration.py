@@ -11,10 +11,9 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Key, PyTree
 
-from jaxrecon.core import Algorithm, LinearOperator, pytree
+from jaxrecon.core import Algorithm, LinearOperator, pytree, tree
 from jaxrecon.functionals import Wrapper
 from jaxrecon.nets.reconstruction._networks import fresh
-from jaxrecon.solvers.gradient._smooth import relative_change
 
 
 class Change(NamedTuple):
@@ -47,7 +46,7 @@ class LearnedIteration(nnx.Module, Algorithm):
     def step(self, problem: Any, state: Any, inputs: Any) -> tuple[Any, Change]:
         del inputs
         new = fresh(self).advance(problem, state)
-        return new, Change(relative_change(self.value(new), self.value(state)))
+        return new, Change(tree.relative_change(self.value(new), self.value(state)))
 
     def point(self, state: Any) -> PyTree:
         return state

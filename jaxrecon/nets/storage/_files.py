@@ -1,11 +1,7 @@
-"""What files of arrays have in common: written whole or not at all, refused by an array's name."""
+"""What files of arrays have in common: they are refused by an array's name."""
 
-import contextlib
-import os
-import tempfile
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any, BinaryIO
+from collections.abc import Sequence
+from typing import Any
 
 Leaves = Sequence[Sequence[Any]]
 """Name, shape and dtype of every array of a tree, as JSON keeps them."""
@@ -40,15 +36,3 @@ def check_leaves(stored: Leaves, expected: Leaves, where: str) -> None:
 
 def _text(leaf: tuple[tuple[int, ...], str] | None) -> str:
     return "missing" if leaf is None else f"{leaf[1]}[{','.join(map(str, leaf[0]))}]"
-
-
-@contextlib.contextmanager
-def whole_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A file to write to, which takes its name when the block has ended well, and not before."""
-    target = Path(path)
-    # A folder of its own, so that the file has the permissions that any other would get.
-    with tempfile.TemporaryDirectory(dir=target.parent) as draft:
-        place = Path(draft) / target.name
-        with place.open("wb") as file:
-            yield file
-        os.replace(place, target)

@@ -20,7 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxrecon.nets.storage._files import Leaves, check_leaves, whole_file
+from jaxrecon.core._store import whole_file
+from jaxrecon.nets.storage._files import Leaves, check_leaves
 
 _FORMAT = "jaxrecon-weights-1"
 _DESCRIPTION = "__description__"

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, PyTree
 
 from jaxrecon.core import pytree, tree
 from jaxrecon.posterior._gaussian_data import whitened
-from jaxrecon.posterior._posterior import Posterior, standard_noise
+from jaxrecon.posterior._posterior import Posterior
 from jaxrecon.posterior.annealed._diffusion import DiffusionInfo, DiffusionState
 from jaxrecon.posterior.annealed._sampler import Sampler, key_of
 from jaxrecon.posterior.annealed._spectrum import Spectrum, spectrum
@@ -80,7 +80,7 @@ class DDRM(Sampler):
     def init(self, problem: Prepared, x0: PyTree, *, key: Any = None) -> DiffusionState:
         key, first = jax.random.split(key_of(key))
         high, V = self.levels[0], problem.spectrum.basis
-        noise = standard_noise(first, problem.target.domain)
+        noise = tree.standard_noise(first, problem.target.domain)
         start = tree.add_scaled(x0, high, noise)
         left = jnp.sqrt(jnp.maximum(high**2 - problem.deviation**2, 0))
         seen = problem.data + left * V(noise)
@@ -95,14 +95,14 @@ class DDRM(Sampler):
         now, later = self.levels[state.i], self.levels[state.i + 1]
         key, fresh = jax.random.split(state.key)
         mean = problem.target.denoiser(state.x, now)
-        noise = standard_noise(fresh, mean)
+        noise = tree.standard_noise(fresh, mean)
         kept = jnp.sqrt(1 - jnp.square(self.eta)) * later
         unseen = tree.add_scaled(mean, kept / now, tree.sub(state.x, mean))
         unseen = tree.add_scaled(unseen, self.eta * later, noise)
         V = problem.spectrum.basis
         seen = self._seen(problem, V(mean), V(noise), later)
         x = tree.add(unseen, V.H(jnp.where(problem.measured, seen - V(unseen), 0)))
-        change = tree.norm(tree.sub(x, state.x)) / (tree.norm(x) + jnp.finfo(now.dtype).tiny)
+        change = tree.relative_change(x, state.x)
         info = DiffusionInfo(later, change, jnp.ones((), jnp.int32))
         return DiffusionState(x, state.i + 1, key), info
 

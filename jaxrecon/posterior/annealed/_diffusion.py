@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from jaxrecon.core import pytree, static, tree
-from jaxrecon.posterior._posterior import Posterior, standard_noise
+from jaxrecon.posterior._posterior import Posterior
 from jaxrecon.posterior.annealed._sampler import Sampler, key_of
 from jaxrecon.posterior.guidance import Estimate, Guidance, Unconditional
 
@@ -82,7 +82,7 @@ class Diffusion(Sampler):
     def init(self, problem: Any, x0: PyTree, *, key: Any = None) -> DiffusionState:
         target, _ = problem
         key, first = jax.random.split(key_of(key))
-        noise = standard_noise(first, target.domain)
+        noise = tree.standard_noise(first, target.domain)
         return DiffusionState(
             tree.add_scaled(x0, self.levels[0], noise), jnp.zeros((), jnp.int32), key
         )
@@ -99,11 +99,11 @@ class Diffusion(Sampler):
         slope = tree.scale(1 / now, tree.sub(state.x, here.mean))
         kept = jnp.sqrt(jnp.maximum(jnp.square(later) - jnp.square(s), 0))
         x = tree.add_scaled(here.mean, kept, slope)
-        x = tree.add_scaled(x, s, standard_noise(fresh, x))
+        x = tree.add_scaled(x, s, tree.standard_noise(fresh, x))
         x = x if here.shift is None else tree.add(x, here.shift)
         if self.order == 2:
             x = self._corrected(prepared, state.x, x, slope, (now, later))
-        change = tree.norm(tree.sub(x, state.x)) / (tree.norm(x) + jnp.finfo(now.dtype).tiny)
+        change = tree.relative_change(x, state.x)
         n_estimates = jnp.asarray(self.order, jnp.int32)
         return DiffusionState(x, state.i + 1, key), DiffusionInfo(later, change, n_estimates)
 

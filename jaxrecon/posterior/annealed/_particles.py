@@ -24,10 +24,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from jaxrecon.core import pytree, static, tree
+from jaxrecon.core.operators._rule import linearised
 from jaxrecon.posterior._gaussian_data import data_solver
-from jaxrecon.posterior._posterior import Posterior, standard_noise
+from jaxrecon.posterior._posterior import Posterior
 from jaxrecon.posterior.annealed._sampler import Sampler, key_of
-from jaxrecon.posterior.guidance._gradients import linearised
 
 
 class ParticleState(NamedTuple):
@@ -78,7 +78,7 @@ class TwistedParticles(Sampler):
     def init(self, problem: Any, x0: PyTree, *, key: Any = None) -> ParticleState:
         key, first = jax.random.split(key_of(key))
         keys = jax.random.split(first, self.n_particles)
-        draw = lambda k: tree.add_scaled(x0, self.levels[0], standard_noise(k, x0))  # noqa: E731
+        draw = lambda k: tree.add_scaled(x0, self.levels[0], tree.standard_noise(k, x0))  # noqa: E731
         x = jax.vmap(draw)(keys)
         mean, guided, twist = self._twisted(problem, x, self.levels[0])
         # The first particles are of the prior: exp(−e) makes them targets of the first twist.
@@ -112,7 +112,7 @@ class TwistedParticles(Sampler):
         precision = 1 / jnp.square(sigma) + 1 / jnp.asarray(self.variance)
 
         def one(x: PyTree) -> tuple[PyTree, PyTree, Array]:
-            mean, pull = linearised(target.denoiser, x, sigma)
+            mean, pull = linearised(lambda u: target.denoiser(u, sigma), x)
             moved = solve(precision, mean, mean)
             apart = tree.sub(moved, mean)
             twist = target(moved) + 0.5 * precision * tree.sum_of_squares(apart)
@@ -159,7 +159,7 @@ def systematic(key: Any, weights: Float[Array, " particle"]) -> Array:
 
 def _proposed(key: Any, x: PyTree, guided: PyTree, q: Array, s: Array) -> PyTree:
     drift = tree.add_scaled(guided, q, tree.sub(x, guided))
-    return tree.add_scaled(drift, s, standard_noise(key, x))
+    return tree.add_scaled(drift, s, tree.standard_noise(key, x))
 
 
 def _log_ratio(new: PyTree, x: PyTree, mean: PyTree, guided: PyTree, q: Array, s: Array) -> Array:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from jaxrecon.core import pytree, static, tree
-from jaxrecon.posterior._posterior import Posterior, standard_noise
+from jaxrecon.posterior._posterior import Posterior
 from jaxrecon.posterior.annealed._diffusion import DiffusionInfo, DiffusionState
 from jaxrecon.posterior.annealed._sampler import Sampler, key_of
 
@@ -52,12 +52,12 @@ class PnPFlow(Sampler):
         moved = tree.add_scaled(state.x, -step, slope)
 
         def draw(key: Any) -> PyTree:
-            noisy = tree.add_scaled(moved, sigma, standard_noise(key, moved))
+            noisy = tree.add_scaled(moved, sigma, tree.standard_noise(key, moved))
             return problem.denoiser(noisy, sigma)
 
         draws = jax.vmap(draw)(jax.random.split(fresh, self.n_draws))
         x = jax.tree.map(lambda a: jnp.mean(a, 0), draws)
-        change = tree.norm(tree.sub(x, state.x)) / (tree.norm(x) + jnp.finfo(sigma.dtype).tiny)
+        change = tree.relative_change(x, state.x)
         info = DiffusionInfo(later, change, jnp.asarray(self.n_draws, jnp.int32))
         return DiffusionState(x, state.i + 1, key), info
 

@@ -10,14 +10,14 @@ follows it. It is an estimate of one image, and what differs between keys says n
 uncertainty.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from jaxrecon.core import pytree, tree
-from jaxrecon.posterior._posterior import Posterior, standard_noise
+from jaxrecon.posterior._posterior import Posterior
 from jaxrecon.posterior.annealed._sampler import Sampler, key_of
 
 
@@ -25,8 +25,7 @@ class REDDiffState(NamedTuple):
     """μ, the moments of its gradient, the place in the levels, and the key of the next noise."""
 
     x: Any
-    first: Any
-    second: Any
+    moments: Any
     i: Array
     key: Any
 
@@ -44,11 +43,13 @@ class REDDiff(Sampler):
     """Equation (1) by Adam, for any likelihood; start it from a rough image.
 
     Attributes:
-        levels: falling, with zero at the end, ``(level,)``.
+        levels: falling or staying, with zero at the end, ``(level,)``.
         weight: λ, a precision: the larger, the more the prior counts.
         step_size: of Adam, in units of the image.
         decays: of Adam's moments.
     """
+
+    may_stay: ClassVar[bool] = True
 
     levels: Float[Array, " level"]
     weight: Any
@@ -57,30 +58,28 @@ class REDDiff(Sampler):
 
     def init(self, problem: Posterior, x0: PyTree, *, key: Any = None) -> REDDiffState:
         del problem
-        second = jax.tree.map(lambda a: jnp.zeros_like(a.real), x0)
-        return REDDiffState(x0, tree.zeros(x0), second, jnp.zeros((), jnp.int32), key_of(key))
+        moments = self._adam().init(x0)
+        return REDDiffState(x0, moments, jnp.zeros((), jnp.int32), key_of(key))
 
     def step(
         self, problem: Posterior, state: REDDiffState, inputs: Any
     ) -> tuple[REDDiffState, REDDiffInfo]:
         del inputs
-        sigma, (a, b) = self.levels[state.i], self.decays
+        sigma = self.levels[state.i]
         key, fresh = jax.random.split(state.key)
         misfit, slope = problem.value_and_grad(state.x)
-        noisy = tree.add_scaled(state.x, sigma, standard_noise(fresh, state.x))
+        noisy = tree.add_scaled(state.x, sigma, tree.standard_noise(fresh, state.x))
         pull = tree.sub(state.x, problem.denoiser(noisy, sigma))
         slope = tree.add_scaled(slope, self.weight, pull)
-        squares = jax.tree.map(lambda g: jnp.square(jnp.abs(g)), slope)
-        first = tree.add_scaled(tree.scale(a, state.first), 1 - a, slope)
-        second = tree.add_scaled(tree.scale(b, state.second), 1 - b, squares)
-        i = state.i + 1
-        unbias = 1 - jnp.power(a, i), 1 - jnp.power(b, i)
-        x = jax.tree.map(
-            lambda x, m, v: x - self.step_size * m / unbias[0] / (jnp.sqrt(v / unbias[1]) + 1e-8),
-            *(state.x, first, second),
-        )
-        change = tree.norm(tree.sub(x, state.x)) / (tree.norm(x) + jnp.finfo(sigma.dtype).tiny)
-        return REDDiffState(x, first, second, i, key), REDDiffInfo(sigma, change, misfit)
+        update, moments = self._adam().update(slope, state.moments)
+        x = tree.add_scaled(state.x, -jnp.asarray(self.step_size), update)
+        change = tree.relative_change(x, state.x)
+        return REDDiffState(x, moments, state.i + 1, key), REDDiffInfo(sigma, change, misfit)
 
     def value(self, state: REDDiffState) -> PyTree:
         return state.x
+
+    def _adam(self) -> Any:
+        import optax  # half a second, for those who use it
+
+        return optax.scale_by_adam(*self.decays)

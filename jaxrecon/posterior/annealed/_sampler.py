@@ -1,6 +1,6 @@
 """What comes down from noise: an algorithm with levels, and independent samples by it."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.core
@@ -13,7 +13,14 @@ from jaxrecon.posterior._posterior import Posterior
 
 
 class Sampler(Algorithm):
-    """An algorithm that is done after one step for each of its levels but the last, zero."""
+    """An algorithm that is done after one step for each of its levels but the last, zero.
+
+    Attributes:
+        levels: falling, with zero at the end.
+        may_stay: whether a level may stand several times.
+    """
+
+    may_stay: ClassVar[bool] = False
 
     levels: Float[Array, " level"]
 
@@ -63,7 +70,7 @@ def sample(
         >>> sample(sampler, target, jax.random.key(0), n_samples=5).value.shape
         (5, 2)
     """
-    check_levels(sampler.levels)
+    check_levels(sampler.levels, may_stay=sampler.may_stay)
     if n_samples is not None and n_samples < 1:
         raise ValueError(f"`n_samples` is {n_samples}, expected at least 1")
     options: dict[str, Any] = {"n_iter": sampler.n_steps, "record": record, "progress": progress}
@@ -104,7 +111,7 @@ def key_of(key: Any) -> Any:
     return key
 
 
-def check_levels(levels: Array) -> None:
+def check_levels(levels: Array, *, may_stay: bool = False) -> None:
     """Raises where levels, as far as they are known, do not fall to zero.
 
     Raises:
@@ -115,6 +122,7 @@ def check_levels(levels: Array) -> None:
     if isinstance(levels, jax.core.Tracer):
         return
     known = np.asarray(levels)
-    rising = np.diff(known) > 1e-5 * known[:-1]  # more than rounding
-    if known[-1] != 0 or not (known[:-1] > 0).all() or rising.any():
+    steps = np.diff(known)
+    falls = (steps <= 0) if may_stay else (steps < 0)
+    if known[-1] != 0 or not (known[:-1] > 0).all() or not falls.all():
         raise ValueError("`levels` do not fall to zero: see `karras_levels`")

@@ -10,7 +10,7 @@ well below what the data resolve makes it the posterior. Falling levels let the 
 start; the last one, repeated, is a chain whose every x may be kept (`record`).
 """
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, PyTree
 
 from jaxrecon.core import pytree, static, tree
 from jaxrecon.posterior._gaussian_data import gaussian_term
-from jaxrecon.posterior._posterior import Posterior, standard_noise
+from jaxrecon.posterior._posterior import Posterior
 from jaxrecon.posterior._unknown_noise import InverseGamma
 from jaxrecon.posterior.annealed._particles import transition
 from jaxrecon.posterior.annealed._sampler import Sampler, key_of
@@ -67,6 +67,8 @@ class SplitGibbs(Sampler):
         [1.0, -1.0]
     """
 
+    may_stay: ClassVar[bool] = True
+
     levels: Float[Array, " level"]
     likelihood: ConditionalDraw = GaussianStep()
     n_denoise: int = static(default=5)
@@ -94,7 +96,7 @@ class SplitGibbs(Sampler):
         misfit = target(u)
         kappa = state.kappa if self.noise is None else self._factor(target, misfit, keys[1])
         x = self._denoised(target, u, rho, keys[2])
-        change = tree.norm(tree.sub(x, state.x)) / (tree.norm(x) + jnp.finfo(rho.dtype).tiny)
+        change = tree.relative_change(x, state.x)
         info = SplitGibbsInfo(rho, change, misfit, jnp.sqrt(kappa))
         return SplitGibbsState(x, kappa, state.i + 1, key), info
 
@@ -114,7 +116,7 @@ class SplitGibbs(Sampler):
             mean = target.denoiser(x, now)
             q, s = transition(now, later, self.variance)
             x = tree.add_scaled(mean, q, tree.sub(x, mean))
-            return tree.add_scaled(x, s, standard_noise(key, x)), None
+            return tree.add_scaled(x, s, tree.standard_noise(key, x)), None
 
         steps = below[:-1], below[1:], jax.random.split(key, self.n_denoise)
         return jax.lax.scan(move, u, steps)[0]

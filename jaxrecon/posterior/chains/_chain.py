@@ -54,5 +54,4 @@ def started(x0: PyTree, key: Any) -> ChainState:
 
 def info_of(old: PyTree, new: PyTree, misfit: Array) -> ChainInfo:
     """Of a move."""
-    size = tree.norm(new)
-    return ChainInfo(tree.norm(tree.sub(new, old)) / (size + (size == 0)), misfit)
+    return ChainInfo(tree.relative_change(new, old), misfit)

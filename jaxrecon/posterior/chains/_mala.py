@@ -88,8 +88,7 @@ class MALA(Algorithm):
         there, acceptance = metropolis_move(potential, here, step, fresh, adjusted=self.adjusted)
         gain = jnp.where(state.i < self.n_adapt, (state.i + 1.0) ** -0.6, 0).astype(step.dtype)
         log_step = state.log_step + gain * (acceptance - self.target)
-        size = tree.norm(there.x)
-        change = tree.norm(tree.sub(there.x, here.x)) / (size + (size == 0))
+        change = tree.relative_change(there.x, here.x)
         # A value that is not finite cannot be left by a rule that compares.
         change = jnp.where(jnp.isfinite(there.value), change, jnp.nan)
         info = MALAInfo(change, there.value, acceptance, step)

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from jaxrecon.core import Algorithm, pytree, static, tree
-from jaxrecon.posterior._posterior import Posterior, standard_noise
+from jaxrecon.posterior._posterior import Posterior
 from jaxrecon.posterior.chains._chain import ChainState, info_of, slope_of, started
 
 
@@ -46,7 +46,7 @@ class SKROCK(Algorithm):
         key, fresh = jax.random.split(state.key)
         first, mu, nu, kappa = _chebyshev(self.n_stages, self.damping)
         delta = jnp.asarray(self.step_size)
-        noise = tree.scale(jnp.sqrt(2 * delta), standard_noise(fresh, state.x))
+        noise = tree.scale(jnp.sqrt(2 * delta), tree.standard_noise(fresh, state.x))
         moved = tree.add_scaled(state.x, first[1], noise)
         misfit, slope = slope_of(self, problem, moved)
         x = tree.add_scaled(state.x, -first[0] * delta, slope)

@@ -19,7 +19,7 @@ from jaxtyping import Array, PyTree
 from jaxrecon.core import pytree, static, tree
 from jaxrecon.posterior._gaussian_data import data_solver, whitened
 from jaxrecon.posterior._moves import Place, langevin_move, metropolis_move
-from jaxrecon.posterior._posterior import Posterior, standard_noise
+from jaxrecon.posterior._posterior import Posterior
 from jaxrecon.posterior.guidance._guidance import Estimate, Guidance
 
 
@@ -62,8 +62,8 @@ class GaussianStep(ConditionalDraw):
         _, root, solve = prepared
         key_data, key_image = jax.random.split(key)
         mu = kappa / jnp.square(rho)
-        pull = tree.add_scaled(v, rho, standard_noise(key_image, v))
-        noise = root.adjoint(standard_noise(key_data, root.range))
+        pull = tree.add_scaled(v, rho, tree.standard_noise(key_image, v))
+        noise = root.adjoint(tree.standard_noise(key_data, root.range))
         return solve(mu, tree.add_scaled(pull, jnp.sqrt(kappa) / mu, noise), v)
 
 

@@ -9,11 +9,11 @@ reverse, once or several times; `_consistency.py` and `_draws.py` have guidances
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from jaxrecon.core import LinearOperator, operator, pytree, run, static, tree
+from jaxrecon.core.operators._rule import linearised
 from jaxrecon.posterior._gaussian_data import data_solver, whitened
 from jaxrecon.posterior._posterior import Posterior
 from jaxrecon.posterior.guidance._guidance import Estimate, Guidance
@@ -35,7 +35,7 @@ class DPS(Guidance):
     scale: Any
 
     def estimate(self, prepared: Posterior, x: PyTree, sigma: Any, key: Any = None) -> Estimate:
-        mean, pull = linearised(prepared.denoiser, x, sigma)
+        mean, pull = linearised(lambda u: prepared.denoiser(u, sigma), x)
         value, slope = prepared.value_and_grad(mean)
         size = jnp.sqrt(jnp.maximum(2 * value, jnp.finfo(value.dtype).tiny))
         return Estimate(mean, tree.scale(-self.scale / size, pull(slope)))
@@ -61,7 +61,7 @@ class PiGDM(Guidance):
 
     def estimate(self, prepared: Any, x: PyTree, sigma: Any, key: Any = None) -> Estimate:
         target, solve = prepared
-        mean, pull = linearised(target.denoiser, x, sigma)
+        mean, pull = linearised(lambda u: target.denoiser(u, sigma), x)
         precision = 1 / jnp.square(sigma) + 1 / jnp.asarray(self.variance)
         moved = solve(precision, mean, mean)
         slope = pull(tree.scale(precision, tree.sub(moved, mean)))
@@ -89,7 +89,7 @@ class TweedieCovariance(Guidance):
 
     def estimate(self, prepared: Any, x: PyTree, sigma: Any, key: Any = None) -> Estimate:
         denoiser, root, data = prepared
-        mean, pull = linearised(denoiser, x, sigma)
+        mean, pull = linearised(lambda u: denoiser(u, sigma), x)
         misfit = tree.sub(data, root(mean))
         system = LinearSystem(_Innovation(root, pull, jnp.square(sigma)), misfit)
         # In the data's space: where samples are few that is the small one.
@@ -120,14 +120,3 @@ class _Innovation(LinearOperator):
 
     def adjoint(self, y: Any) -> Any:
         return self.forward(y)
-
-
-def linearised(denoiser: Any, x: PyTree, sigma: Any) -> tuple[PyTree, Callable[[Any], Any]]:
-    """D(x), and v ↦ (∂D/∂x)ᴴ v in Re⟨·,·⟩."""
-    mean, pull = jax.vjp(lambda u: denoiser(u, sigma), x)
-    return mean, jax.tree_util.Partial(_conjugated, pull)
-
-
-def _conjugated(pull: Any, v: PyTree) -> PyTree:
-    """JAX pulls conj(v) back to the conjugate of the gradient."""
-    return jax.tree.map(jnp.conj, pull(jax.tree.map(jnp.conj, v))[0])

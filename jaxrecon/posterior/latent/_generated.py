@@ -13,10 +13,10 @@ differentiated in reverse mode alone, twice for the derivative forward: networks
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from jaxrecon.core import LinearOperator, Operator, Problem, chain, identity, operator, static, tree
+from jaxrecon.core.operators._rule import linearised
 from jaxrecon.functionals import Functional, SquaredL2
 
 
@@ -40,8 +40,8 @@ class Generated(Operator):
         return self.generator(x)
 
     def linearise(self, x: Any) -> tuple[Any, LinearOperator]:
-        image, pull = jax.vjp(self.generator, x)
-        return image, _Derivative(jax.tree_util.Partial(pull), self)
+        image, pull = linearised(self.generator, x)
+        return image, _Derivative(pull, self)
 
 
 @operator
@@ -61,16 +61,11 @@ class _Derivative(LinearOperator):
 
     def forward(self, x: Any) -> Any:
         # y ↦ ∂Gᴴ y is linear: pulling back through it, wherever that is done, applies ∂G.
-        _, pull = jax.vjp(self.adjoint, tree.zeros(self.range))
-        return _conjugated(pull, x)
+        _, push = linearised(self.adjoint, tree.zeros(self.range))
+        return push(x)
 
     def adjoint(self, y: Any) -> Any:
-        return _conjugated(self.pull, y)
-
-
-def _conjugated(pull: Any, y: Any) -> Any:
-    """JAX pairs cotangents without conjugation; adjoints here are those of Re⟨·,·⟩."""
-    return jax.tree.map(jnp.conj, pull(jax.tree.map(jnp.conj, y))[0])
+        return self.pull(y)
 
 
 def generated(generator: Any, like: PyTree) -> Generated:

@@ -28,10 +28,11 @@ from jaxrecon.functionals import (
     Separable,
     Transmission,
 )
+from jaxrecon.functionals._algebra import Wrapper
 
 
 @pytree
-class Masked(Functional):
+class Masked(Wrapper):
     """A fidelity of some entries, which gives the others the values that it likes best.
 
     Built by `masked`. What those add is a constant, zero or nearly so for all fidelities here.
@@ -45,22 +46,6 @@ class Masked(Functional):
     inner: Any
     keep: Bool[Array, "..."]
     rest: Any
-
-    @property
-    def smooth(self) -> bool:
-        return self.inner.smooth
-
-    @property
-    def fidelity(self) -> bool:
-        return self.inner.fidelity
-
-    @property
-    def convex(self) -> bool:
-        return self.inner.convex
-
-    @property
-    def elementwise(self) -> bool:
-        return True
 
     def __call__(self, x: Array) -> Array:
         return self.inner(self._seen(x))

@@ -23,7 +23,6 @@ from jaxtyping import Array, Float, Key, PyTree
 from jaxrecon.core import Algorithm, Problem, Result, Status, pytree, run, tree
 from jaxrecon.functionals import Functional, L1Ball, SquaredL2, separable, translated
 from jaxrecon.functionals._norms import indicator, slack
-from jaxrecon.posterior._posterior import standard_noise
 from jaxrecon.posterior.latent._generated import latent_problem
 from jaxrecon.solvers.gradient import LBFGS, BarzilaiBorwein
 
@@ -248,4 +247,4 @@ def search_with_deviation(
 def _normal(key: Key[Array, ""], like: PyTree, n: int) -> PyTree:
     if n < 1:
         raise ValueError(f"`n_starts` is {n}, expected at least 1")
-    return jax.vmap(lambda k: standard_noise(k, tree.structs(like)))(jax.random.split(key, n))
+    return jax.vmap(lambda k: tree.standard_noise(k, tree.structs(like)))(jax.random.split(key, n))

@@ -20,8 +20,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
 from jaxrecon.core import Algorithm, Problem, Result, pytree, run, static, tree
-from jaxrecon.posterior._posterior import standard_noise
-from jaxrecon.solvers.gradient._smooth import relative_change
 
 
 @pytree
@@ -106,7 +104,7 @@ class Fit(Algorithm):
     def step(self, problem: Untrained, state: FitState, inputs: Any) -> tuple[FitState, FitInfo]:
         del inputs
         key, fresh = jax.random.split(state.key)
-        z = tree.add_scaled(problem.z, self.jitter, standard_noise(fresh, problem.z))
+        z = tree.add_scaled(problem.z, self.jitter, tree.standard_noise(fresh, problem.z))
 
         def objective(weights: PyTree) -> tuple[Array, PyTree]:
             image = with_weights(problem.generator, weights)(z)
@@ -124,7 +122,7 @@ class Fit(Algorithm):
         lowest = jnp.where(better, score, state.lowest)
         waited = jnp.where(better, 0, state.waited + 1)
         watched = None if problem.watch is None else problem.watch(shown)
-        change = relative_change(weights, state.weights)
+        change = tree.relative_change(weights, state.weights)
         info = FitInfo(change, misfit, score, waited, watched)
         return FitState(weights, moments, mean, best, lowest, waited, i, key), info
 

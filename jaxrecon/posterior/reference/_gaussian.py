@@ -13,7 +13,7 @@ from jaxtyping import Array, Key, PyTree
 
 from jaxrecon.core import LinearOperator, diagonal, pytree, run, tree
 from jaxrecon.posterior._gaussian_data import whitened
-from jaxrecon.posterior._posterior import Posterior, standard_noise
+from jaxrecon.posterior._posterior import Posterior
 from jaxrecon.solvers.linear import ConjugateGradient, LinearSystem
 
 
@@ -45,7 +45,7 @@ class Gaussian:
 
     def sample(self, key: Key[Array, ""]) -> PyTree:
         """One draw of x₀."""
-        white = standard_noise(key, self.basis.domain)
+        white = tree.standard_noise(key, self.basis.domain)
         return tree.add(self.mean, self._scaled(jnp.sqrt(self.variances)).forward(white))
 
     @property
@@ -79,7 +79,7 @@ def gaussian_posterior_sample(
         raise ValueError(f"`target` has a {type(prior).__name__}, expected a Gaussian prior")
     (root, data), C = whitened(target), prior.covariance
     key_x, key_n = jax.random.split(key)
-    x, noise = prior.sample(key_x), standard_noise(key_n, root.range)
+    x, noise = prior.sample(key_x), tree.standard_noise(key_n, root.range)
     misfit = tree.sub(tree.sub(data, root(x)), noise)
     spread = root @ C @ root.H
     system = LinearSystem(spread + diagonal(jnp.ones(()), root.range), misfit)

@@ -31,7 +31,6 @@ from jaxrecon.solvers.gradient._smooth import (
     curvature,
     gradient_of,
     inverse_lipschitz,
-    relative_change,
     value_and_gradient,
 )
 from jaxrecon.solvers.linear._cg import ConjugateGradient, LinearSystem
@@ -119,7 +118,7 @@ class GaussNewton(Algorithm):
         H = _curvature_at(terms, state.x)
         d, inner = _solve(H, damping, rhs, self.n_inner, self.inner_tol)
         x = tree.add(state.x, d)
-        info = NewtonInfo(relative_change(x, state.x), damping, value, inner)
+        info = NewtonInfo(tree.relative_change(x, state.x), damping, value, inner)
         following = jnp.maximum(self.decay * damping, self.floor).astype(damping.dtype)
         return NewtonState(x, state.start, following), info
 

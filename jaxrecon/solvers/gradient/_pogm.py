@@ -26,7 +26,7 @@ from jaxrecon.solvers.gradient._proximal import (
     step_at,
     step_of,
 )
-from jaxrecon.solvers.gradient._smooth import Composite, composite, gradient_of, relative_change
+from jaxrecon.solvers.gradient._smooth import Composite, composite, gradient_of
 
 
 class PogmState(NamedTuple):
@@ -98,7 +98,7 @@ class POGM(Algorithm):
         uphill = tree.dot(slope, tree.sub(y, state.y)) > 0
         theta = jnp.where(uphill, 1, theta) if self.restart else theta
         best = w if problem.rough is None else x
-        info = StepInfo(relative_change(best, state.best), step)
+        info = StepInfo(tree.relative_change(best, state.best), step)
         scalars = zeta.astype(state.zeta.dtype), theta.astype(state.theta.dtype)
         return PogmState(x, w, z, *scalars, y, best, state.step, key), info
 

@@ -23,12 +23,7 @@ from jaxtyping import Array, Key, PyTree
 
 from jaxrecon.core import Algorithm, Problem, pytree, static, tree
 from jaxrecon.solvers.gradient._linesearch import Backtracking, proximal_step
-from jaxrecon.solvers.gradient._smooth import (
-    Composite,
-    composite,
-    relative_change,
-    secant_step,
-)
+from jaxrecon.solvers.gradient._smooth import Composite, composite, secant_step
 
 
 class ProximalState(NamedTuple):
@@ -196,7 +191,7 @@ class FISTA(Algorithm):
         trial = self._next_trial(state, kept, uphill)
         t, momentum = self._momentum(state.t, kept, trial, uphill)
         z = tree.add_scaled(new, momentum, moved)
-        info = StepInfo(relative_change(new, state.x), step)
+        info = StepInfo(tree.relative_change(new, state.x), step)
         return FistaState(new, z, t.astype(state.t.dtype), kept, trial, objective, key), info
 
     def value(self, state: FistaState) -> PyTree:
@@ -308,4 +303,4 @@ def _advance(
         trial = (line_search.growth * state.step).astype(state.step.dtype)
         new, step = line_search.search(problem, state.x, trial, state.step)
         kept = step
-    return ProximalState(new, kept, key), StepInfo(relative_change(new, state.x), step)
+    return ProximalState(new, kept, key), StepInfo(tree.relative_change(new, state.x), step)

@@ -183,12 +183,6 @@ def secant_step(terms: tuple[Term, ...], x: PyTree) -> Array:
     return jnp.where(slope > 0, tree.norm(delta) / jnp.where(slope > 0, slope, 1), 1)
 
 
-def relative_change(new: PyTree, old: PyTree) -> Array:
-    """‖new − old‖ / ‖new‖, zero for two zeros."""
-    size, change = tree.norm(new), tree.norm(tree.sub(new, old))
-    return change / (size + (size == 0))
-
-
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def recalled(function: Any, known: PyTree, *arguments: Any) -> PyTree:
     """``function(*arguments)`` whose value is already known, with the derivative of computing it.

@@ -22,13 +22,7 @@ from jaxtyping import Array, Key, PyTree
 from jaxrecon.core import Algorithm, Problem, pytree, static, tree
 from jaxrecon.solvers.gradient._linesearch import rounding_of
 from jaxrecon.solvers.gradient._proximal import plain_step, step_at
-from jaxrecon.solvers.gradient._smooth import (
-    Composite,
-    composite,
-    recalled,
-    relative_change,
-    value_and_gradient,
-)
+from jaxrecon.solvers.gradient._smooth import Composite, composite, recalled, value_and_gradient
 
 
 class SpectralState(NamedTuple):
@@ -102,7 +96,7 @@ class BarzilaiBorwein(Algorithm):
         gradient = recalled(_gradient, gradient, problem, new)
         following = self._spectral_step(state, new, gradient, step)
         objectives = jnp.roll(state.objectives, 1).at[0].set(objective)
-        info = SpectralInfo(relative_change(new, state.x), step, objective)
+        info = SpectralInfo(tree.relative_change(new, state.x), step, objective)
         return SpectralState(new, gradient, following, objectives), info
 
     def value(self, state: SpectralState) -> PyTree:

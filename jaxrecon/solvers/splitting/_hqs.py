@@ -14,8 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
-from jaxrecon.core import Algorithm, LinearOperator, pytree, static
-from jaxrecon.solvers.gradient._smooth import relative_change
+from jaxrecon.core import Algorithm, LinearOperator, pytree, static, tree
 from jaxrecon.solvers.splitting._admm import Splitting, penalty_of, splitting
 from jaxrecon.solvers.splitting._blocks import domain_term, real_dtype
 from jaxrecon.solvers.splitting._data_step import pull_of
@@ -85,7 +84,7 @@ class HQS(Algorithm):
         i = domain_term(problem.terms)
         value = x if i is None else z[i]
         following = (mu * self.growth).astype(mu.dtype)
-        info = HqsInfo(relative_change(value, state.value), mu)
+        info = HqsInfo(tree.relative_change(value, state.value), mu)
         return HqsState(x, z, value, mu, following), info
 
     def value(self, state: HqsState) -> PyTree:

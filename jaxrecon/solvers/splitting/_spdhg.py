@@ -18,7 +18,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
 from jaxrecon.core import Algorithm, LinearOperator, Problem, pytree, static, tree
-from jaxrecon.solvers.gradient._smooth import relative_change
 from jaxrecon.solvers.splitting._blocks import (
     Term,
     block_norm,
@@ -106,7 +105,7 @@ class SPDHG(Algorithm):
             y_rest, change = _update(rest, x, state.y_rest, state.sigmas_rest)
             z, z_bar = tree.add(z, change), tree.add_scaled(z_bar, 2.0, change)
         new = state._replace(x=x, y=y, y_rest=y_rest, z=z, z_bar=z_bar, key=key)
-        return new, SpdhgInfo(self.n_subsets * relative_change(x, state.x), i)
+        return new, SpdhgInfo(self.n_subsets * tree.relative_change(x, state.x), i)
 
     def value(self, state: SpdhgState) -> PyTree:
         return state.x

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
 from jaxrecon.core import Algorithm, Problem, pytree, static, tree
-from jaxrecon.solvers.gradient._smooth import gradient_of, inverse_lipschitz, relative_change
+from jaxrecon.solvers.gradient._smooth import gradient_of, inverse_lipschitz
 from jaxrecon.solvers.subsets import _problem as parts
 from jaxrecon.solvers.subsets._order import subset_index
 
@@ -80,7 +80,7 @@ class MirrorDescent(Algorithm):
         i = subset_index(self.order, self.n_subsets, state.k, state.key)
         step = self._length(state.x, state.step, inputs)
         x = self._moved(problem, state.x, step, i)
-        info = MirrorInfo(relative_change(x, state.x), step, i)
+        info = MirrorInfo(tree.relative_change(x, state.x), step, i)
         return MirrorState(x, state.step, state.k + 1, state.key), info
 
     def value(self, state: MirrorState) -> PyTree:

@@ -18,7 +18,6 @@ from jaxtyping import Array, Key, PyTree
 
 from jaxrecon.core import Algorithm, LinearOperator, pytree, static, tree
 from jaxrecon.functionals._quadratic import LeastSquares
-from jaxrecon.solvers.gradient._smooth import relative_change
 from jaxrecon.solvers.subsets import _problem as parts
 from jaxrecon.solvers.subsets._order import subset_index
 
@@ -131,7 +130,7 @@ def first_state(x0: PyTree, key: Any) -> SubsetState:
 
 def next_state(state: SubsetState, x: PyTree, i: Array) -> tuple[SubsetState, SubsetInfo]:
     """The state and info after a step with subset i."""
-    return SubsetState(x, state.k + 1, state.key), SubsetInfo(relative_change(x, state.x), i)
+    return SubsetState(x, state.k + 1, state.key), SubsetInfo(tree.relative_change(x, state.x), i)
 
 
 def relaxation_of(inputs: Any, default: Any) -> Any:

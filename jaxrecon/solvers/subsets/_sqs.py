@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
 from jaxrecon.core import Algorithm, Problem, norm, pytree, static, tree
-from jaxrecon.solvers.gradient._smooth import gradient_of, relative_change
+from jaxrecon.solvers.gradient._smooth import gradient_of
 from jaxrecon.solvers.subsets import _problem as parts
 from jaxrecon.solvers.subsets._order import subset_index
 from jaxrecon.solvers.subsets._sirt import SubsetInfo, relaxation_of
@@ -95,7 +95,7 @@ class OSSQS(Algorithm):
         x = self._descended(surrogate, state.z, i, relaxation_of(inputs, self.relaxation))
         t = (1 + jnp.sqrt(1 + 4 * state.t**2)) / 2 if self.momentum else state.t
         z = tree.add_scaled(x, (state.t - 1) / t, tree.sub(x, state.x))
-        info = SubsetInfo(relative_change(x, state.x), i)
+        info = SubsetInfo(tree.relative_change(x, state.x), i)
         return SqsState(x, z, t, state.k + 1, state.key), info
 
     def value(self, state: SqsState) -> PyTree:

@@ -13,7 +13,7 @@ import jax
 from flax import nnx
 from jaxtyping import PyTree
 
-from jaxrecon.nets.storage._files import whole_file
+from jaxrecon.core._store import whole_file
 from jaxrecon.training._state import leaf_names
 
 

@@ -26,7 +26,6 @@ from jaxtyping import Array, Float, Key
 
 from jaxrecon.core import pytree, tree
 from jaxrecon.nets.generative import Conditioned
-from jaxrecon.posterior._posterior import standard_noise
 from jaxrecon.training.losses._loss import Batch, Metrics, entries
 
 
@@ -141,7 +140,7 @@ class DenoisingScoreMatching:
         sigma = self.levels(key_level).astype(x.real.dtype)
         net = conditioned(net, batch, key_drop, self.dropped)
         denoiser = net if self.parametrisation is None else self.parametrisation(net)
-        estimate = denoiser(x + sigma * standard_noise(key_noise, x), sigma)
+        estimate = denoiser(x + sigma * tree.standard_noise(key_noise, x), sigma)
         error = mean_square(estimate - x)
         return self.weight(sigma) * error, {"error": error}
 

@@ -12,8 +12,7 @@ from typing import Any
 import jax
 from jaxtyping import Array, Float, Key
 
-from jaxrecon.core import pytree
-from jaxrecon.posterior._posterior import standard_noise
+from jaxrecon.core import pytree, tree
 from jaxrecon.training.losses._loss import Batch, Metrics, entries
 from jaxrecon.training.losses.generative._denoising import conditioned, mean_square
 
@@ -63,6 +62,6 @@ class FlowMatching:
         key_time, key_noise, key_drop = jax.random.split(key, 3)
         draw = jax.random.uniform if self.times is None else self.times
         t = draw(key_time).astype(x.real.dtype)
-        noise = standard_noise(key_noise, x)
+        noise = tree.standard_noise(key_noise, x)
         velocity = conditioned(net, batch, key_drop, self.dropped)((1 - t) * x + t * noise, t)
         return mean_square(velocity - (noise - x)), {}

@@ -30,7 +30,6 @@ from jax.tree_util import Partial
 from jaxtyping import Array, Float, Key
 
 from jaxrecon.core import identity, pytree, tree
-from jaxrecon.posterior._posterior import standard_noise
 from jaxrecon.training.losses._loss import Batch, Metrics, entries
 from jaxrecon.training.losses.generative._denoising import LogNormal, edm_weight, mean_square
 from jaxrecon.training.losses.self_supervised import SURE, UniformSplit, restrict, units
@@ -64,7 +63,7 @@ class AmbientDiffusion:
         y, A = entries(batch, "y", "A")
         key_level, key_noise, key_rows = jax.random.split(key, 3)
         sigma = self.levels(key_level)
-        noisy = tree.add_scaled(y, sigma, A(standard_noise(key_noise, A.domain)))
+        noisy = tree.add_scaled(y, sigma, A(tree.standard_noise(key_noise, A.domain)))
         keep = split_units(self.further, key_rows, units(A))
         image = net(restrict(A, keep), weigh(keep, noisy), sigma)
         error = tree.sum_of_squares(tree.sub(A(image), y)) / count(A)
@@ -144,4 +143,4 @@ def _noisier(
     """Z, τ and σ."""
     key_level, key_noise = jax.random.split(key)
     tau = levels(key_level).astype(y.real.dtype)
-    return y + tau * standard_noise(key_noise, y), tau, jnp.hypot(tau, noise)
+    return y + tau * tree.standard_noise(key_noise, y), tau, jnp.hypot(tau, noise)
