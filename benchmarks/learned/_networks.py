@@ -58,8 +58,15 @@ def unrolled(
 
 
 def _ct(
-    n_iter: int, width: int, unet: tuple[int, int], steps: int, batch: int, rate: float
+    n_iter: int,
+    width: int,
+    unet: tuple[int, int],
+    steps: int,
+    batch: int,
+    rate: float,
+    longer: int = 1,
 ) -> dict[str, Recipe]:
+    """`longer` is how many times more steps learned primal-dual is given: it learns its steps."""
     pgd = functools.partial(unrolled, ProximalGradient(1.0), {"step": 1.0}, n_iter, width)
     admm = functools.partial(unrolled, ADMM(n_inner=3), {"penalty": 0.3}, n_iter // 2, width)
     lpd = functools.partial(learned_primal_dual, n_iter=n_iter, width=width)
@@ -67,7 +74,7 @@ def _ct(
         "U-Net": Recipe(functools.partial(post_processing, FBP, 1, *unet), steps, batch, rate),
         "unrolled PGD": Recipe(pgd, steps, batch, rate),
         "unrolled ADMM": Recipe(admm, steps, batch, rate),
-        "learned primal-dual": Recipe(lpd, steps, batch, rate),
+        "learned primal-dual": Recipe(lpd, longer * steps, batch, rate),
     }
 
 
@@ -102,7 +109,7 @@ def _mri(
 
 RECIPES = {
     "cpu": {
-        "ellipses": _ct(n_iter=6, width=32, unet=(16, 4), steps=3000, batch=1, rate=2e-3),
+        "ellipses": _ct(n_iter=6, width=32, unet=(16, 4), steps=3000, batch=1, rate=2e-3, longer=3),
         "head": _ct(n_iter=6, width=32, unet=(16, 4), steps=3000, batch=1, rate=2e-3),
         "mri": _mri(n_iter=5, width=32, unet=(16, 4), steps=2000, batch=1, rate=2e-3),
     },
