@@ -58,7 +58,7 @@ EXTRAS = {
     "tifffile",
     "typer",
 }
-NETWORKS = ("jaxrecon.nets", "jaxrecon.training", "jaxrecon.cli.learn")
+NETWORKS = ("jaxrecon.nets", "jaxrecon.training", "jaxrecon.cli.learn", "jaxrecon.cli.design")
 FLAX = {"flax", "optax", "orbax"}
 
 

@@ -1,4 +1,4 @@
-"""The ``jaxrecon`` command: `demo`, `recon`, `models`, `train`, `evaluate`, `export`."""
+"""The ``jaxrecon`` command: `demo`, `recon`, `models`, `train`, `evaluate`, `export`, `design`."""
 
 import sys
 

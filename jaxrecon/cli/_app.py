@@ -228,6 +228,31 @@ def export(
     learn.export(folder, out, batch=batch)
 
 
+@app.command()
+def design(
+    config: Annotated[
+        str | None, typer.Argument(metavar="CONFIG", help="A TOML file.", show_default=False)
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="table.field=value, as mask.budget=64.", show_default=False),
+    ] = None,
+    resume: Annotated[bool, typer.Option(help="Go on from where the folder's run stopped.")] = True,
+    example: Annotated[
+        bool, typer.Option("--example", help="Print a CONFIG with every field and exit.")
+    ] = False,
+) -> None:
+    """Designs a sampling pattern by gradient: masks, trajectories, views and their dose."""
+    from jaxrecon.cli import design as designing
+
+    if example:
+        typer.echo(designing.example())
+        return
+    if config is None:
+        raise ValueError("design needs CONFIG: jaxrecon design --example prints one")
+    designing.design(config, overrides or [], resume=resume)
+
+
 def _show_methods() -> None:
     from jaxrecon.cli.methods import METHODS
 

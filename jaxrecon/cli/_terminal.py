@@ -66,6 +66,12 @@ class Report:
 @contextlib.contextmanager
 def reporting() -> Iterator[Report]:
     """A `Report` on standard error, so that standard output stays readable by programs."""
+    with new_progress() as progress:
+        yield Report(progress)
+
+
+def new_progress() -> Progress:
+    """Bars on standard error, none yet; tasks have a field `detail`."""
     columns = (
         TextColumn("{task.description:<11}", style="bold"),
         BarColumn(bar_width=30),
@@ -73,5 +79,4 @@ def reporting() -> Iterator[Report]:
         TimeElapsedColumn(),
         TextColumn("{task.fields[detail]}", style="dim"),
     )
-    with Progress(*columns, console=ERR, transient=False) as progress:
-        yield Report(progress)
+    return Progress(*columns, console=ERR, transient=False)

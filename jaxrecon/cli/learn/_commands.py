@@ -13,6 +13,7 @@ from rich.table import Table
 
 from jaxrecon import __version__, metrics
 from jaxrecon.cli import _terminal
+from jaxrecon.cli._config import CONFIG, keep_config, parse
 from jaxrecon.cli.learn._build import (
     LOSSES,
     Images,
@@ -21,7 +22,7 @@ from jaxrecon.cli.learn._build import (
     build_scan,
     read_images,
 )
-from jaxrecon.cli.learn._config import Config, parse, read_config
+from jaxrecon.cli.learn._config import Config, read_config
 from jaxrecon.core import pytree
 from jaxrecon.core._store import whole_file
 from jaxrecon.nets.layers import n_parameters
@@ -29,7 +30,7 @@ from jaxrecon.training import DivergedError, Trainer, adamw, data_mesh, save_wei
 from jaxrecon.training import export as export_network
 from jaxrecon.training.input import Augment, Batches, augmented, simulated
 
-CONFIG, WEIGHTS = "config.json", "weights.npz"
+WEIGHTS = "weights.npz"
 FIGURES = ("psnr", "ssim", "nrmse")
 
 
@@ -83,7 +84,7 @@ def train(path: str, overrides: Sequence[str] = (), *, resume: bool = True) -> N
     """
     job = assemble(read_config(path, overrides))
     folder = Path(job.config.training.folder)
-    _keep_config(folder, job.config, resume)
+    keep_config(folder, job.config, "training.folder", resume=resume)
     _terminal.say("images", [_facts(job.train, "train"), _facts(job.validation, "validate")])
     _terminal.say("network", f"{job.config.model.name}, {n_parameters(job.net)} parameters")
     _terminal.say("devices", ", ".join(str(device) for device in jax.devices()))
@@ -181,22 +182,8 @@ def _trained(folder: str) -> Job:
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: no training is here: {error}") from None
     tables["training"]["folder"] = folder
-    job = assemble(parse(tables, str(path)))
+    job = assemble(parse(Config, tables, str(path)))
     return job._replace(net=job.trainer.best(job.net))
-
-
-def _keep_config(folder: Path, config: Config, resume: bool) -> None:
-    """The configuration beside the checkpoints; another one there is refused."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / CONFIG
-    text = json.dumps(dataclasses.asdict(config), indent=1)
-    if resume and path.exists() and path.read_text() != text:
-        raise ValueError(
-            f"{path} is another configuration: choose another training.folder, or start anew with "
-            "--no-resume"
-        )
-    with whole_file(path) as file:
-        file.write(text.encode())
 
 
 def _each(job: Job, images: Images) -> dict[str, list[float]]:

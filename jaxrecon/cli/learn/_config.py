@@ -4,17 +4,15 @@
     train = "heads.npz"        kind = "ct"          name = "pgd"        folder = "run"
     validation = "other.npz"   views = 60           n_iter = 8          n_steps = 2000
 
-Every field has a type; whatever is unknown, missing or of another type is refused by its name.
+What is wrong is refused by the name of its field, see `jaxrecon.cli._config`.
 """
 
 import dataclasses
-import json
-import tomllib
-import types
-import typing
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
+
+from jaxrecon.cli import _config
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -126,83 +124,17 @@ def read_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     Raises:
         ValueError: names the file and the field.
     """
-    try:
-        tables = tomllib.loads(Path(path).read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ValueError(f"{path}: not a configuration: {error}") from None
-    for text in overrides:
-        _override(tables, text)
-    return parse(tables, str(path))
+    return _config.read_config(Config, path, overrides)
 
 
-def parse(tables: dict[str, Any], source: str) -> Config:
-    """A configuration from its tables.
-
-    Raises:
-        ValueError: names the source and the field.
-    """
-    parts = {f.name: f.type for f in dataclasses.fields(Config)}
-    unknown = sorted(set(tables) - set(parts))
-    if unknown:
-        raise ValueError(f"{source}: unknown table [{unknown[0]}], expected {', '.join(parts)}")
-    filled = {name: _table(cls, tables.get(name, {}), name, source) for name, cls in parts.items()}
-    return Config(**filled)
-
-
-EXAMPLE = {"train": "heads.npz", "validation": "others.npz", "name": "pgd", "folder": "run"}
+EXAMPLE = {
+    "data.train": "heads.npz",
+    "data.validation": "others.npz",
+    "model.name": "pgd",
+    "training.folder": "run",
+}
 
 
 def example() -> str:
     """A configuration with every field; those without a default are examples."""
-    lines = []
-    for table in dataclasses.fields(Config):
-        lines.append(f"[{table.name}]")
-        for field in dataclasses.fields(typing.cast(Any, table.type)):
-            value = EXAMPLE.get(field.name, field.default)
-            text = json.dumps(value)  # as TOML writes them
-            unset = value is None
-            lines.append(f"# {field.name} =" if unset else f"{field.name} = {text}")
-        lines.append("")
-    return "\n".join(lines)
-
-
-def _table(cls: Any, values: Any, name: str, source: str) -> Any:
-    if not isinstance(values, dict):
-        raise ValueError(f"{source}: {name} is {values!r}, expected a table [{name}]")
-    fields = {f.name: f for f in dataclasses.fields(cls)}
-    unknown = sorted(set(values) - set(fields))
-    if unknown:
-        names = ", ".join(fields)
-        raise ValueError(f"{source}: unknown field {name}.{unknown[0]}, expected one of {names}")
-    for field in fields.values():
-        if field.name not in values and field.default is dataclasses.MISSING:
-            raise ValueError(f"{source}: field {name}.{field.name} is missing")
-    typed = {k: _typed(v, fields[k].type, f"{source}: {name}.{k}") for k, v in values.items()}
-    return cls(**typed)
-
-
-def _typed(value: Any, wanted: Any, where: str) -> Any:
-    """The value, an int for a float made one; refused if it is of another type."""
-    if typing.get_origin(wanted) is Literal:
-        if value not in typing.get_args(wanted):
-            raise ValueError(f"{where} is {value!r}, expected one of {typing.get_args(wanted)}")
-        return value
-    kinds = typing.get_args(wanted) if isinstance(wanted, types.UnionType) else (wanted,)
-    if float in kinds and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if type(value) not in kinds:
-        names = " or ".join("none" if k is types.NoneType else k.__name__ for k in kinds)
-        raise ValueError(f"{where} is {value!r}, expected {names}")
-    return value
-
-
-def _override(tables: dict[str, Any], text: str) -> None:
-    name, equals, value = text.partition("=")
-    table, _, field = name.strip().partition(".")
-    if not equals or not field:
-        raise ValueError(f"`--set` is {text!r}, expected table.field=value, as model.width=64")
-    try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        parsed = None if value.strip() == "none" else value.strip()  # a word without its quotes
-    tables.setdefault(table, {})[field] = parsed
+    return _config.example(Config, EXAMPLE)

@@ -40,6 +40,7 @@ def point_spread(
     *,
     weights: Float[Array, "*sample"] | None = None,
     eps: float = 1e-4,
+    backend: str | None = None,
 ) -> Complex[Array, "*double"]:
     """The point-spread function (1) at displacements −N to N − 1, zero at index N.
 
@@ -48,6 +49,7 @@ def point_spread(
         shape: pixels of the image.
         weights: density compensation; none by default.
         eps: of the transform.
+        backend: likewise, see `nufft`.
 
     Returns:
         Of twice the image's size, 1 at its centre; differentiable in samples and weights.
@@ -60,7 +62,9 @@ def point_spread(
     """
     double = tuple(2 * n for n in shape)
     weights = jnp.ones(k.shape[:-1], k.dtype) if weights is None else weights
-    spread = nufft(2 * k, double, eps=eps).H(weights) * math.sqrt(math.prod(double))
+    spread = nufft(2 * k, double, eps=eps, backend=backend).H(weights) * math.sqrt(
+        math.prod(double)
+    )
     return spread / jnp.sum(weights)
 
 
@@ -125,26 +129,30 @@ class DensityMatch:
         weights: w.
         shape: pixels of the image.
         eps: of the transform.
+        backend: likewise, see `nufft`.
     """
 
     target: Complex[Array, "*double"]
     weights: Float[Array, "*double"]
     shape: tuple[int, ...] = static()
     eps: float = static(default=1e-4)
+    backend: str | None = static(default=None)
 
     def __call__(self, trajectory: Trajectory, key: Any = None, step: Any = None) -> Array:
         del key, step
-        spread = point_spread(trajectory.samples, self.shape, eps=self.eps)
+        options: dict[str, Any] = {"eps": self.eps, "backend": self.backend}
+        spread = point_spread(trajectory.samples, self.shape, **options)
         return jnp.sum(self.weights * jnp.abs(spread - self.target) ** 2)
 
 
-def density_match(density: Any, *, eps: float = 1e-4) -> DensityMatch:
+def density_match(density: Any, *, eps: float = 1e-4, backend: str | None = None) -> DensityMatch:
     """The distance of samples from a density, equation (2), as a criterion.
 
     Args:
         density: not negative, on half cycles: of twice the image's size, as `radial_density`. Of
             any scale.
         eps: of the transform.
+        backend: likewise, see `nufft`.
 
     Returns:
         ``criterion(trajectory, key, step)``, which needs neither key nor step.
@@ -173,7 +181,8 @@ def density_match(density: Any, *, eps: float = 1e-4) -> DensityMatch:
     target = jnp.conj(centered_fft(p + 0j, axes)) * math.sqrt(density.size)
     r = _distance(shape, tuple(2.0 * n for n in shape))
     weights = np.where(r > 0, r, np.inf) ** -(len(shape) + 1.0)
-    return DensityMatch(target, jnp.asarray(weights / weights.sum(), float), shape, eps)
+    weights = jnp.asarray(weights / weights.sum(), float)
+    return DensityMatch(target, weights, shape, eps, backend)
 
 
 def _distance(shape: tuple[int, ...], scale: Any) -> Float[np.ndarray, "*double"]:

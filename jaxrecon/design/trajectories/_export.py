@@ -185,7 +185,10 @@ def _ramp_ticks(ends: np.ndarray, scanner: Scanner, timing: Readout) -> int:
 
 
 def _ramped(ticks: np.ndarray, values: np.ndarray, before: int, after: int):
-    """Vertices with zeros at both ends, where gradients are on."""
-    head = ([ticks[0] - before], [0.0]) if before else ([], [])
-    tail = ([ticks[-1] + after], [0.0]) if after else ([], [])
-    return np.concatenate([head[0], ticks, tail[0]]), np.concatenate([head[1], values, tail[1]])
+    """Vertices with zeros at both ends: ramps where gradients are on, else but for rounding."""
+    head = ([ticks[0] - before, ticks[0]], [0.0, values[0]]) if before else ([ticks[0]], [0.0])
+    tail = ([ticks[-1], ticks[-1] + after], [values[-1], 0.0]) if after else ([ticks[-1]], [0.0])
+    where, amplitudes = (
+        np.concatenate([h, v[1:-1], t]) for h, v, t in zip(head, (ticks, values), tail, strict=True)
+    )
+    return where, amplitudes

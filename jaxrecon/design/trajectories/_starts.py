@@ -10,7 +10,7 @@ of `mri.trajectories`, slowed down to the readout's duration.
 """
 
 import math
-from typing import Any
+from typing import Any, NoReturn
 
 import jax.numpy as jnp
 import numpy as np
@@ -22,7 +22,12 @@ from jaxrecon.design.trajectories._trajectory import Trajectory, fit, interleave
 from jaxrecon.physics.mri import trajectories
 from jaxrecon.physics.mri.trajectories import Scanner
 from jaxrecon.physics.mri.trajectories._angles import Order
-from jaxrecon.physics.mri.trajectories._scanner import field_of_view, image_sizes, require_concrete
+from jaxrecon.physics.mri.trajectories._scanner import (
+    field_of_view,
+    image_sizes,
+    pixel_size,
+    require_concrete,
+)
 
 __all__ = ["cones", "koosh", "radial", "spiral"]
 
@@ -114,7 +119,8 @@ def spiral(
         The trajectory; project it: fitted, it may exceed limits by a fraction.
 
     Raises:
-        ValueError: the readout is too short to reach the edge.
+        ValueError: the readout is too short to reach the edge: which limit forbids it, and what
+            would do.
 
     Example:
         >>> from jaxrecon.design.trajectories import readout
@@ -125,6 +131,7 @@ def spiral(
     require_concrete(scanner)
     if density <= 0:
         raise ValueError(f"`density` is {density}, expected a positive number")
+    _check_straight(image_sizes(shape, 2), scanner, readout)
     on_dwell = replace(scanner, dwell=readout.dwell)
 
     def arm(tightness: float) -> Any:
@@ -222,19 +229,41 @@ def _trapezium(length: float, scanner: Scanner, readout: Readout) -> Float[np.nd
     ticks = max(1, math.ceil(ramp / raster - 1e-9))
     most = readout.n_intervals // 2
     if square < 0 or ticks > most:
-        _refuse("smax", scanner.smax, 4 * length / d**2 / accel, "T/m/s", readout)
+        _refuse("smax", scanner.smax, 4 * length / d**2 / accel, "T/m/s", _SPOKE, readout)
     plateau = length / (d - ticks * raster)
     if plateau > speed:
-        _refuse("gmax", scanner.gmax, plateau / speed, "mT/m", readout)
+        _refuse("gmax", scanner.gmax, plateau / speed, "mT/m", _SPOKE, readout)
     t = np.arange(readout.n_intervals + 1)
     gradient = np.clip(np.minimum(t, readout.n_intervals - t) / ticks, 0, 1)
     path = np.concatenate([[0], np.cumsum(gradient)])
     return 2 * path / path[-1] - 1
 
 
-def _refuse(name: str, limit: Any, factor: float, unit: str, readout: Readout) -> None:
+def _check_straight(sizes: tuple[int, ...], scanner: Scanner, readout: Readout) -> None:
+    """Whether a straight line from rest at k = 0 reaches the edge, ramping all the time it must.
+
+    Raises:
+        ValueError: the limit that forbids it, and by how much.
+    """
+    d, length = readout.duration, pixel_size(scanner, sizes) ** -1 / 2
+    accel = scanner.gamma * float(scanner.smax) * 1e-3
+    speed = scanner.gamma * float(scanner.gmax) * 1e-6
+    square = d**2 - 2 * length / accel
+    if square < 0:
+        _refuse("smax", scanner.smax, 2 * length / d**2 / accel, "T/m/s", _LINE, readout)
+    plateau = accel * (d - math.sqrt(square))
+    if plateau > speed:
+        _refuse("gmax", scanner.gmax, plateau / speed, "mT/m", _LINE, readout)
+
+
+_SPOKE, _LINE = "a spoke from rest to rest", "a straight line from rest at k = 0 to the edge"
+
+
+def _refuse(
+    name: str, limit: Any, factor: float, unit: str, what: str, readout: Readout
+) -> NoReturn:
     raise ValueError(
-        f"`scanner.{name}` is {float(limit):g} {unit}, but a spoke from rest to rest within the "
-        f"readout's {readout.duration:.6g} s needs {factor * float(limit):.4g}, {factor:.3g} times "
-        "as much: pass a longer `duration`, or a higher limit"
+        f"`scanner.{name}` is {float(limit):g} {unit}, but {what} within the readout's "
+        f"{readout.duration:.6g} s needs {factor * float(limit):.4g}, {factor:.3g} times as much: "
+        "pass a longer `duration`, or a higher limit"
     )
