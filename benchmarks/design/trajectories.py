@@ -1,7 +1,7 @@
 """How much better is a trajectory that was designed by gradient, in the same readout time?
 
     python benchmarks/design/trajectories.py [--size 96] [--steps 25] [--seeds 0 1 2]
-        [--starts radial spiral] [--quick] [--data FOLDER] [--out FOLDER]
+        [--starts radial spiral koosh] [--volume 24] [--quick] [--data FOLDER] [--out FOLDER]
 
 Few shots of a 2D scan: field of view 0.24 m, 40 mT/m, 180 T/m/s, gradient raster 10 µs, ADC dwell
 2 µs, 8 coils whose maps are known. 16 spokes of 1 ms, from rest to rest; 4 spirals of 2 ms, whose
@@ -12,7 +12,8 @@ better on the validation slices, from the start itself; a seed is a draw of slic
 the angle at which the shots start. The density and CG-SENSE's weight are chosen on Colin27, the
 latter before and after alike. Judged on two patients' slices whose data come from an object and
 coil maps on a grid 1.5 times finer: NRMSE of the complex image against the noiseless fully sampled
-one.
+one. `koosh` is the same in space, at `--volume`³: 32 spokes of 1 ms along golden means, volumes in
+the place of slices, a density that falls alike in space, chosen in 2D.
 
 `trajectories.json`: a record for each start and seed, beside their waveforms (.npz);
 `design-trajectory.png`: seed 0 before and after: trajectory, point-spread function, image, error.
@@ -25,7 +26,7 @@ import math
 import sys
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -36,58 +37,49 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "learned"))
 
 import _memory
+from _brains import N_COILS, Heads, coil_maps, slices, volumes
 from _command import begun, cell, parser_of, stored
-from _quality.medical import fourier_crop, pyradiomics_brains, squared, studyforrest
-from _quality.shared import evenly
-from _settings import axial
 
-from jaxrecon.core import centered_fft
 from jaxrecon.design import optimise
 from jaxrecon.design import trajectories as designed
 from jaxrecon.physics import complex_gaussian_noise, mri
 from jaxrecon.physics.nufft import nufft
 
-N_COILS, SIGMA = 8, 0.01
-WEIGHTS = (0.025, 0.05, 0.1)
+SIGMA = 0.01
+WEIGHTS = {2: (0.025, 0.05, 0.1), 3: (0.05, 0.1, 0.2)}  # of CG-SENSE, by axes of the image
 DENSITIES = (1.0, 2.0, 4.0)  # of spirals
 # Where the density of samples begins to fall, in N/2, and its power: the best on two slices of
 # Colin27 of (0.1, 1), (0.2, 2) and (0.3, 1), from both starts.
 TARGET = {"cutoff": 0.2, "decay": 2.0}
-SHOTS = {"radial": (16, 1e-3), "spiral": (4, 2e-3)}
+SHOTS = {"radial": (16, 1e-3), "spiral": (4, 2e-3), "koosh": (32, 1e-3)}
 STAGES = ("before", "spread", "after")
 SCANNER = mri.trajectories.scanner(fov=240, gmax=40, smax=180, dwell=2e-6)
-
-
-class Slices(NamedTuple):
-    """Objects on the fine grid, and what a full scan shows of them on the coarse one."""
-
-    fine: np.ndarray
-    truth: np.ndarray
 
 
 def main() -> None:
     options = arguments()
     begun(options)
     print(json.dumps(against_differences()), flush=True)
-    groups = slices(options.data, options.size, options.quick)
     records, shown = [], {}
     for start in options.starts:
+        groups = heads(start, options)
         for seed in options.seeds:
             record, pair = one_run(start, seed, groups, options)
             records.append(record)
             for which, trajectory, _ in pair:
                 name = f"{start}-{seed}-{which}.npz"
                 designed.save_waveforms(options.out / name, trajectory, SCANNER)
-            shown.setdefault(start, pair)
+            shown.setdefault(start, (pair, groups["test"]))
             print(json.dumps(record), flush=True)
             stored(records, options.out / "trajectories.json")
     print(table(records))
-    picture(shown, groups["test"], options)
+    picture(shown, options.out / "design-trajectory.png")
 
 
 def arguments() -> argparse.Namespace:
     parser = parser_of(__doc__ or "")
     parser.add_argument("--size", type=int, default=96, help="pixels along a side")
+    parser.add_argument("--volume", type=int, default=24, help="voxels along a side of `koosh`")
     parser.add_argument("--steps", type=int, default=25, help="on the image's error")
     parser.add_argument("--first-steps", type=int, default=200, help="on the density")
     parser.add_argument("--rate", type=float, default=0.5, help="Adam's step in cycles")
@@ -95,74 +87,32 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--starts", nargs="+", choices=SHOTS, default=list(SHOTS))
     options = parser.parse_args()
     if options.quick:
-        options.size, options.steps, options.first_steps = 32, 3, 5
+        options.size, options.volume, options.steps, options.first_steps = 32, 12, 3, 5
     return options
 
 
-# -------------------------------------------------------------------------------------------- data
-
-
-def slices(folder: Path, n: int, quick: bool) -> dict[str, Slices]:
-    """Training, validation and test, by patient."""
-    fine, count = n * 3 // 2, 2 if quick else 8
-    forrest, mni, colin = (
-        studyforrest(folder)[160:340],
-        axial(folder / "volumes/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz")[40:140],
-        axial(folder / "volumes/mr_t1_colin27_ch2.nii.gz")[60:120],
-    )
-    train = prepared(forrest, 3 * count, fine) + prepared(mni, count, fine)
-    parts = {
-        "train": train,
-        "tune": prepared(colin, max(2, count // 3), fine),
-        "test": pyradiomics_brains(folder, fine, count),
-    }
-    return {name: with_truth(np.stack(part), n) for name, part in parts.items()}
-
-
-def prepared(volume: np.ndarray, count: int, n: int) -> list[np.ndarray]:
-    top = np.float32(np.percentile(volume, 99.9))
-    return [fourier_crop(squared(volume[z]), n) / top for z in evenly(0, len(volume) - 1, count)]
-
-
-def with_truth(images: np.ndarray, n: int) -> Slices:
-    """Objects with a smooth phase, and the coils' full k-space combined by the coarse maps."""
-    y, x = np.meshgrid(*2 * [np.linspace(-1, 1, images.shape[-1])], indexing="ij")
-    rng = np.random.default_rng(0)
-    terms = rng.standard_normal((len(images), 6)) @ np.stack([1 + 0 * x, x, y, x * y, x**2, y**2])[
-        :, None
-    ].reshape(6, -1)
-    phase = terms.reshape(images.shape) / np.abs(terms).max(axis=1)[:, None, None]
-    objects = jnp.asarray(images * np.exp(1j * phase), jnp.complex64)
-    combine = mri.sense(coil_maps(n), jnp.ones((1, 1), bool)).H
-
-    def full(image):
-        m = image.shape[-1]
-        kspace = centered_fft(coil_maps(m) * image, (1, 2))
-        middle = slice(m // 2 - n // 2, m // 2 - n // 2 + n)
-        return combine(n / m * kspace[:, middle, middle])
-
-    return Slices(np.asarray(objects), np.asarray(jax.lax.map(full, objects)))
-
-
-@functools.cache
-def coil_maps(n: int) -> jax.Array:
-    with jax.ensure_compile_time_eval():  # kept, so not of a program that is being traced
-        return mri.normalise_maps(mri.birdcage_maps(N_COILS, (n, n)))
+def heads(start: str, options: Any) -> dict[str, Heads]:
+    """Training, validation and test, in the plane or in space."""
+    if start == "koosh":
+        return volumes(options.data, options.volume)
+    return slices(options.data, options.size, options.quick)
 
 
 # ------------------------------------------------------------------------------------------ design
 
 
-def one_run(start: str, seed: int, groups: dict[str, Slices], options: Any) -> tuple[dict, Any]:
+def one_run(start: str, seed: int, groups: dict[str, Heads], options: Any) -> tuple[dict, Any]:
     """Designs from a start and judges it before and after."""
     pick, design_key = jax.random.split(jax.random.key(seed))
     begun, allowed, facts = begin(start, seed, groups["tune"], options)
     train = groups["train"].truth
     chosen = jax.random.choice(pick, len(train), (min(16, len(train)),), replace=False)
-    weight = max(0.05, tuned_weight(begun, groups["tune"]))  # the solve of a gradient takes longer
+    shape = train.shape[1:]
+    # Not the least weight: the solve of a gradient takes longer.
+    weight = max(WEIGHTS[len(shape)][1], tuned_weight(begun, groups["tune"]))
     criterion = criterion_for(jnp.asarray(train)[chosen], weight)
     cost = step_cost(criterion, allowed, begun)
-    density = designed.density_match(designed.radial_density(options.size, **TARGET), eps=1e-3)
+    density = designed.density_match(designed.radial_density(shape, **TARGET), eps=1e-3)
     began = time.perf_counter()
     spread = descend(density, begun, allowed, options.first_steps, 2 * options.rate, design_key)
     middle = time.perf_counter()
@@ -197,33 +147,40 @@ def descend(criterion: Any, start: Any, allowed: Any, n: int, rate: float, key: 
     return optimise(criterion, start, optimiser=optimiser, **options).check()
 
 
-def begin(start: str, seed: int, tune: Slices, options: Any) -> tuple[Any, Any, dict]:
+def begin(start: str, seed: int, tune: Heads, options: Any) -> tuple[Any, Any, dict]:
     """The start, turned by a random angle, its limits, and what was chosen."""
-    n, (n_shots, duration) = options.size, SHOTS[start]
+    shape, (n_shots, duration) = tune.truth.shape[1:], SHOTS[start]
     some = options.coefficients or None
     timing = designed.readout(SCANNER, duration, n_coefficients=some)
     angle = float(np.random.default_rng(seed).uniform(0, 2 * math.pi / n_shots))
     from_centre = start == "spiral"
-    allowed = designed.limits(SCANNER, timing, n, start="centre" if from_centre else "rest")
+    allowed = designed.limits(SCANNER, timing, shape, start="centre" if from_centre else "rest")
     facts = {"shots": n_shots, "readout_ms": 1e3 * duration, "samples": timing.n_samples}
-    if not from_centre:
-        return designed.radial(n_shots, n, SCANNER, timing, start=angle), allowed, facts
-    spirals = {d: spiral(n_shots, n, timing, d, allowed, angle) for d in DENSITIES}
+    if start == "koosh":
+        spokes = designed.koosh(n_shots, shape, SCANNER, timing)
+        return turned(spokes, angle), allowed, facts
+    if start == "radial":
+        return designed.radial(n_shots, shape, SCANNER, timing, start=angle), allowed, facts
+    spirals = {}
+    for d in DENSITIES:
+        spiral = designed.spiral(n_shots, shape, SCANNER, timing, density=d)
+        spirals[d] = allowed(turned(spiral, angle))
     scores = {d: scored(s, tune) for d, s in spirals.items()}
     best = min(scores, key=lambda d: scores[d])
     return spirals[best], allowed, {**facts, "arms": best}
 
 
-def spiral(n_shots: int, n: int, timing: Any, density: float, allowed: Any, angle: float) -> Any:
-    start = designed.spiral(n_shots, n, SCANNER, timing, density=density)
+def turned(trajectory: Any, angle: float) -> Any:
+    """About the last axis but two, which there is in space."""
     cos, sin = math.cos(angle), math.sin(angle)
-    turned = start.coefficients @ jnp.asarray([[cos, -sin], [sin, cos]])
-    return allowed(designed.Trajectory(turned, timing))
+    rotation = np.eye(trajectory.coefficients.shape[-1])
+    rotation[-2:, -2:] = [[cos, -sin], [sin, cos]]
+    return designed.Trajectory(trajectory.coefficients @ rotation, trajectory.readout)
 
 
 def criterion_for(images: jax.Array, weight: float) -> designed.SenseError:
     return designed.SenseError(
-        coil_maps(images.shape[-1]),
+        coil_maps(images.shape[-1], images.ndim - 1),
         images,
         SIGMA,
         weight,
@@ -257,16 +214,16 @@ def step_cost(criterion: Any, allowed: Any, trajectory: Any) -> dict:
 @functools.partial(jax.jit, static_argnames="n")
 def reconstructed(k: jax.Array, fine: jax.Array, key: jax.Array, weight: Any, n: int) -> jax.Array:
     """CG-SENSE of noisy data whose object and maps are on the fine grid."""
-    m = fine.shape[-1]
-    coil_images = coil_maps(m) * fine
-    exact = n / m * nufft(k, (m, m), batch=(N_COILS,), eps=1e-5)(coil_images)
+    m, d = fine.shape[-1], fine.ndim
+    coil_images = coil_maps(m, d) * fine
+    exact = (n / m) ** (d / 2) * nufft(k, fine.shape, batch=(N_COILS,), eps=1e-5)(coil_images)
     y = complex_gaussian_noise(key, exact, SIGMA)
-    A = mri.noncartesian_sense(coil_maps(n), k)
+    A = mri.noncartesian_sense(coil_maps(n, d), k)
     return designed.cg_sense(A, y[None], weight, n_iter=300, tol=1e-4)[0]
 
 
-def judged(trajectory: Any, group: Slices, weight: float) -> list[float]:
-    """NRMSE of every slice."""
+def judged(trajectory: Any, group: Heads, weight: float) -> list[float]:
+    """NRMSE of every head."""
     errors = []
     for i, (fine, truth) in enumerate(zip(group.fine, group.truth)):
         found = reconstructed(
@@ -276,13 +233,14 @@ def judged(trajectory: Any, group: Slices, weight: float) -> list[float]:
     return errors
 
 
-def scored(trajectory: Any, tune: Slices) -> float:
-    return min(float(np.mean(judged(trajectory, tune, w))) for w in WEIGHTS[1:2])
+def scored(trajectory: Any, tune: Heads) -> float:
+    return float(np.mean(judged(trajectory, tune, WEIGHTS[tune.truth.ndim - 1][1])))
 
 
-def tuned_weight(trajectory: Any, tune: Slices) -> float:
+def tuned_weight(trajectory: Any, tune: Heads) -> float:
     """CG-SENSE's weight that suits the validation slices best."""
-    scores = {w: float(np.mean(judged(trajectory, tune, w))) for w in WEIGHTS}
+    weights = WEIGHTS[tune.truth.ndim - 1]
+    scores = {w: float(np.mean(judged(trajectory, tune, w))) for w in weights}
     return min(scores, key=lambda w: scores[w])
 
 
@@ -342,35 +300,40 @@ def table(records: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def picture(shown: dict[str, Any], test: Slices, options: Any) -> None:
-    """Seed 0 of every start, before and after."""
+def picture(shown: dict[str, Any], path: Path) -> None:
+    """Seed 0 of every start, before and after; in space the middle slice, along the first axis."""
     import matplotlib.pyplot as plt
 
-    n, which = options.size, len(test.fine) // 4
-    truth = np.abs(test.truth[which])
-    rows = [(s, *entry) for s, entries in shown.items() for entry in (entries[0], entries[-1])]
+    rows = [(s, test, e) for s, (pair, test) in shown.items() for e in (pair[0], pair[-1])]
     figure, axes = plt.subplots(len(rows), 4, figsize=(10, 2.6 * len(rows)), squeeze=False)
-    for line, (start, when, trajectory, weight) in zip(axes, rows):
-        k = np.asarray(trajectory.samples)
+    for line, (start, test, (when, trajectory, weight)) in zip(axes, rows):
+        which, k = len(test.fine) // 4, np.asarray(trajectory.samples)
+        truth, n = test.truth[which], test.truth.shape[-1]
         found = reconstructed(k, test.fine[which], jax.random.key(100 + which), weight, n)
-        error = np.abs(np.asarray(found) - test.truth[which])
+        error = np.asarray(found) - truth
         nrmse = np.linalg.norm(error) / np.linalg.norm(truth)
         for shot in k:
-            line[0].plot(shot[:, 1], shot[:, 0], linewidth=0.6)
+            line[0].plot(shot[:, -1], shot[:, -2], linewidth=0.6)
         line[0].set_aspect("equal")
         line[0].set(xlim=(-n / 2, n / 2), ylim=(-n / 2, n / 2), title=f"{start}, {when}")
-        response = np.abs(nufft(2 * k, (2 * n, 2 * n), eps=1e-4).H(jnp.ones(k.shape[:2])))
-        level = 20 * np.log10(np.maximum(response / response.max(), 1e-4))
-        line[1].imshow(level, cmap="magma", vmin=-60, vmax=0)
+        response = middle(designed.point_spread(k, truth.shape))
+        line[1].imshow(20 * np.log10(np.maximum(response, 1e-4)), cmap="magma", vmin=-60, vmax=0)
         line[1].set_title("point spread, −60 to 0 dB")
-        line[2].imshow(np.abs(found), cmap="gray", vmin=0, vmax=np.percentile(truth, 99.9))
+        top = np.percentile(np.abs(truth), 99.9)
+        line[2].imshow(middle(found), cmap="gray", vmin=0, vmax=top)
         line[2].set_title("CG-SENSE")
-        line[3].imshow(error, cmap="inferno", vmin=0, vmax=0.2 * np.percentile(truth, 99.9))
+        line[3].imshow(middle(error), cmap="inferno", vmin=0, vmax=0.2 * top)
         line[3].set_title(f"error, NRMSE {nrmse:.3f}")
         for panel in line[1:]:
             panel.axis("off")
     figure.tight_layout()
-    figure.savefig(options.out / "design-trajectory.png", dpi=110)
+    figure.savefig(path, dpi=110)
+
+
+def middle(image: Any) -> np.ndarray:
+    """The magnitude of a plane, or of the middle one of a volume."""
+    values = np.abs(np.asarray(image))
+    return values if values.ndim == 2 else values[len(values) // 2]
 
 
 if __name__ == "__main__":
