@@ -18,7 +18,13 @@ runs_notebooks = pytest.mark.skipif(
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
-TOY_SIZES = {"ct.ipynb": 32, "learned.ipynb": 32, "mri.ipynb": 42, "noncartesian.ipynb": 42}
+TOY_SIZES = {
+    "ct.ipynb": 32,
+    "design.ipynb": 32,
+    "learned.ipynb": 32,
+    "mri.ipynb": 42,
+    "noncartesian.ipynb": 42,
+}
 
 # What each notebook claims, in its own variables.
 CLAIMS = {
@@ -26,6 +32,12 @@ CLAIMS = {
 assert nrmse["TV"] < nrmse["FBP"]
 assert after < 0.1 * before  # the geometry comes back
 assert error["recovered"] < 1.1 * error["known"] < error["as designed"]
+""",
+    "design.ipynb": """
+assert all(report.ok for report in reports.values())
+assert abs(derivative / quotient - 1) < 0.05
+assert first.info.loss[-1] < 0.1 * first.info.loss[0]
+assert nrmse["learned"] < 0.97 * nrmse["spokes"]
 """,
     "learned.ipynb": """
 assert psnr["FBP"] < psnr["self-supervised"] < psnr["supervised"]
