@@ -1,11 +1,15 @@
 """README's Python runs as it stands, its commands are those of CI, its methods exist."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import pytest
+
+from jaxrecon.cli._config import parse
+from jaxrecon.cli.design._config import Config
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -52,6 +56,13 @@ def test_snippets_reconstruct(code):
 def test_snippets_are_as_short_as_promised():
     for code in SNIPPETS:
         assert len([line for line in code.splitlines() if line.strip()]) <= 20
+
+
+def test_the_configuration_is_one():
+    (text,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    config = parse(Config, tomllib.loads(text), "README.md")
+    assert config.trajectory.shots == 16
+    assert config.design.folder == "spokes"
 
 
 def test_ci_runs_the_test_command():
