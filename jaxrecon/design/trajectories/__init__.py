@@ -2,8 +2,8 @@
 
 A `Trajectory` has control points, or B-spline coefficients, for its only leaf. `radial`, `spiral`,
 `cones`, `koosh` and `fit` make one to start from; `limits` is the convex set of what a scanner can
-play, and the projection onto it; `SenseError`, `DensityMatch` and `sidelobe_energy` say how good
-one is; `save_waveforms` and `pulseq` write it.
+play, and the projection onto it; `stimulation` says what nerves feel of it. `SenseError`,
+`DensityMatch` and `sidelobe_energy` say how good one is; `save_waveforms` and `pulseq` write it.
 
 Units: k in cycles per field of view, −N/2 ... N/2, axes as the image's; gradients in mT/m, slew
 rates in T/m/s, times in seconds.
@@ -29,15 +29,23 @@ from jaxrecon.design.trajectories._limits import (
 )
 from jaxrecon.design.trajectories._readout import Readout, readout
 from jaxrecon.design.trajectories._starts import cones, koosh, radial, spiral
+from jaxrecon.design.trajectories._stimulation import (
+    Nerve,
+    calmed,
+    stimulation,
+    stimulation_penalty,
+)
 from jaxrecon.design.trajectories._trajectory import Trajectory, fit, interleaved
 
 __all__ = [
     "DensityMatch",
     "Limits",
+    "Nerve",
     "Readout",
     "SenseError",
     "Trajectory",
     "Usage",
+    "calmed",
     "cg_sense",
     "cones",
     "density_match",
@@ -57,5 +65,7 @@ __all__ = [
     "save_waveforms",
     "sidelobe_energy",
     "spiral",
+    "stimulation",
+    "stimulation_penalty",
     "usage",
 ]

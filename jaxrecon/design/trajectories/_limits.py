@@ -10,7 +10,7 @@ raster; see `_readout`. The set is convex and holds zero and, with a trajectory,
 it: what is outside by little is brought inside, exactly, by scaling. It is never empty; limits that
 are too low show in what the starts refuse, and in how far a projection moves.
 
-Peripheral nerve stimulation is not modelled: lower `smax` for it.
+Peripheral nerve stimulation is apart from it: see `stimulation`.
 """
 
 import functools
