@@ -268,12 +268,13 @@ def _others_of(net: nnx.Module, others: PyTree) -> PyTree:
 def _merge_others(before: PyTree, each: PyTree) -> PyTree:
     """One value for the batch: means of numbers with a fraction, the first of all else.
 
-    The mean of the changes, so that what no example has changed stays the same to the bit.
+    What no example has changed stays the same to the bit, infinities too.
     """
 
     def one(old, new):
-        inexact = jnp.issubdtype(old.dtype, jnp.inexact)
-        return old + jnp.mean(new - old, 0) if inexact else new[0]
+        if not jnp.issubdtype(old.dtype, jnp.inexact):
+            return new[0]
+        return jnp.where(jnp.all(new == old, 0), old, jnp.mean(new, 0))
 
     return jax.tree.map(one, before, each)
 

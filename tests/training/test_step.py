@@ -10,7 +10,7 @@ from flax import nnx
 from jaxrecon.core import pytree
 from jaxrecon.training import adamw, create_state, evaluate_step, network, train_step
 from jaxrecon.training._state import average
-from jaxrecon.training._step import _each, example_keys
+from jaxrecon.training._step import _each, _merge_others, example_keys
 from tests.training.toys import Toy, denoising, images, restoration
 
 BATCH = {"image": images(4)}
@@ -261,3 +261,20 @@ def test_bad_batches_and_losses_are_refused():
         step(graphdef, state, BATCH)
     with pytest.raises(ValueError, match="`batch` has leading axes"):
         step(graphdef, state, {"a": np.zeros((2, 3)), "b": np.zeros(3)})
+
+
+def test_arrays_that_nothing_changes_stay_to_the_bit():
+    """In batches of three as well, and where they are infinite."""
+    old = {
+        "same": jnp.array([0.1, -jnp.inf, jnp.nan]),
+        "moved": jnp.zeros(2),
+        "count": jnp.array(1),
+    }
+    new = {
+        "same": jnp.stack(3 * [old["same"]]),
+        "moved": jnp.array([[1.0, 2.0], [3.0, 2.0], [5.0, 2.0]]),
+    }
+    found = _merge_others(old, new | {"count": jnp.array([4, 4, 4])})
+    np.testing.assert_array_equal(found["same"], old["same"])
+    np.testing.assert_array_equal(found["moved"], [3.0, 2.0])
+    assert found["count"] == 4
