@@ -8,7 +8,8 @@ projection Π onto what the scanner can do. Sharding, accumulation, checkpoints 
 by its own key, and the step t to which a relaxation anneals is stored with the network.
 
 A position whose amplitude in A is exactly zero has no derivative behind Aᴴ, neither through a hard
-mask nor straight through one. Give `mri.sense` the amplitude √(mask + 1e-6), and the same to data.
+mask nor straight through one. Give `mri.sense` the amplitude √(mask + 1e-6), and the same to data,
+noise included, as `criteria.sampling_error` does.
 
 Sources: Bahadir, Wang, Dalca and Sabuncu, "Deep-learning-based optimization of the under-sampling
 pattern in MRI" (LOUPE), IEEE Trans. Comput. Imaging 6 (2020); Aggarwal and Jacob, "J-MoDL", IEEE J.
@@ -56,7 +57,8 @@ class Joint(nnx.Module):
     """
 
     def __init__(self, pattern: PyTree, network: Callable[[Any, Any], Any]):
-        leaves, self.structure = jax.tree.flatten(jax.tree.map(jnp.asarray, pattern))
+        pattern = jax.tree.map(jnp.asarray, pattern)
+        leaves, self.structure = jax.tree.flatten(pattern)
         self.free = _free(pattern)
         if not any(self.free):
             raise ValueError("`pattern` has no leaf of real or complex numbers: nothing to train")

@@ -21,6 +21,7 @@ from jaxrecon.design.criteria import (
     posterior_covariance,
     reconstruction_error,
     robust,
+    sampling_error,
     spectral_error,
     spectral_information,
     stochastic_error,
@@ -279,3 +280,18 @@ def test_robust_lies_between_mean_and_worst():
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_samples_that_are_not_measured_have_the_derivative_of_what_they_would_bring(x64):
+    """To their weight, against differences; the mask itself in the operator has none."""
+    x = jnp.array([[3.0, 1.0, 2.0], [2.0, 0.5, 1.0]])
+    ridge = lambda A, y: A.H(y) / (A.H(A(jnp.ones(3))) + 0.1)  # noqa: E731
+    scan = lambda a: diagonal(a, x[0])  # noqa: E731
+    key, w = jax.random.key(0), jnp.array([1.0, 0.0, 0.0])
+    error = lambda w: sampling_error(w, scan, ridge, x, key, noise=0.01)  # noqa: E731
+    slope, h = jax.grad(error)(w), 1e-9
+    quotients = [(error(w.at[i].add(h)) - error(w)) / h for i in range(3)]
+    np.testing.assert_allclose(slope, quotients, rtol=1e-3)
+    assert slope[2] < slope[1] < 0  # the second is the smaller in both objects
+    mask = lambda m: reconstruction_error(scan(m), ridge, x, key)  # noqa: E731
+    np.testing.assert_array_equal(jax.grad(mask)(w)[1:], 0)

@@ -158,6 +158,7 @@ def test_only_numbers_that_are_free_are_trained():
     params = nnx.to_pure_dict(nnx.state(joint, nnx.Param))
     assert [p.shape for p in params["pattern"].values()] == [(2,), (1,)]
     assert jax.tree.structure(joint.design()) == jax.tree.structure(pattern)
+    assert Joint({"a": 1.0, "c": 2}, Gains()).design()["a"] == 1
     with pytest.raises(ValueError, match="`pattern` has no leaf"):
         Joint({"c": jnp.arange(2)}, Gains())
 

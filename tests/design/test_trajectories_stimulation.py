@@ -72,6 +72,13 @@ def test_the_penalty_is_zero_where_the_limit_is_kept(x64):
     assert bool(jnp.isfinite(slope).all())
 
 
+@pytest.mark.parametrize("most", [-1.0, 0.0, math.nan, math.inf])
+def test_the_fraction_is_positive(most):
+    for function in (designed.stimulation_penalty, calmed):
+        with pytest.raises(ValueError, match="`most` is"):
+            function(wild(), SYSTEM, NERVE, most=most)
+
+
 @pytest.mark.parametrize("name", ["chronaxie", "rheobase", "coil_length"])
 def test_figures_are_positive(name):
     with pytest.raises(ValueError, match=f"`{name}` is"):

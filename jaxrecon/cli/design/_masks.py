@@ -49,10 +49,10 @@ class MaskError:
         """The mean over a batch of images."""
         draw, pick, noise = jax.random.split(key, 3)
         images = jax.random.choice(pick, self.images, (self.batch,), replace=False)
-        A = mri.sense(self.maps, self.amplitudes(pattern, draw, step))
-        return criteria.reconstruction_error(A, self.solve, images, noise, noise=self.sigma)
+        weights, scan = self.weights(pattern, draw, step), functools.partial(mri.sense, self.maps)
+        return criteria.sampling_error(weights, scan, self.solve, images, noise, noise=self.sigma)
 
-    def amplitudes(self, pattern: masks.MaskPattern, key: Any, step: Any) -> Any:
+    def weights(self, pattern: masks.MaskPattern, key: Any, step: Any) -> Any:
         """The mask with the derivative of its estimator."""
         if self.estimator == "straight-through":
             return pattern.straight_through(key)

@@ -3,10 +3,11 @@
 In closed form for Gaussian objects: `expected_error` (A-optimality), `expected_information`
 (D-optimality), where no matrix is formed `spectral_error`, `spectral_information` and
 `stochastic_error`. By the point-spread function: `aliasing_energy`. By what is wanted in the end:
-`reconstruction_error` of any reconstruction. `robust` joins several classes of objects.
+`reconstruction_error` of any reconstruction, and `sampling_error` for a choice of samples.
+`robust` joins several classes of objects.
 """
 
-from jaxrecon.design.criteria._error import reconstruction_error, robust
+from jaxrecon.design.criteria._error import reconstruction_error, robust, sampling_error
 from jaxrecon.design.criteria._gaussian import (
     GaussianModel,
     GramGaussian,
@@ -40,6 +41,7 @@ __all__ = [
     "posterior_covariance",
     "reconstruction_error",
     "robust",
+    "sampling_error",
     "spectral_error",
     "spectral_information",
     "stochastic_error",

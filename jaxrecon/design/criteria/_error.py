@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Key, PyTree
 from jaxrecon.core import Operator, tree
 from jaxrecon.solvers.tuning import relative_squared_error
 
-__all__ = ["reconstruction_error", "robust"]
+__all__ = ["reconstruction_error", "robust", "sampling_error"]
 
 
 def reconstruction_error(
@@ -50,6 +50,53 @@ def reconstruction_error(
 
     def one(truth: PyTree, key: Array) -> Array:
         y = _measured(A, truth, key, noise)
+        return loss(reconstruct(A, y), truth)
+
+    return jnp.mean(jax.vmap(one)(objects, jax.random.split(key, n)))
+
+
+def sampling_error(
+    weights: Float[Array, "*sample"],
+    scan: Callable[[Array], Any],
+    reconstruct: Callable[[Any, PyTree], PyTree],
+    objects: PyTree,
+    key: Key[Array, ""],
+    *,
+    noise: ArrayLike = 0.0,
+    loss: Callable[[PyTree, PyTree], Array] = relative_squared_error,
+) -> Float[Array, ""]:
+    """The mean loss where a sample of weight w counts w times: for the choice of samples.
+
+    Everything is measured, with its noise, and data and operator have the amplitude √(w + 10⁻⁶): so
+    a sample that is not measured has the derivative of what it would bring. With a mask itself in
+    the operator it has none but that of its noise.
+
+    Args:
+        weights: of the samples, zero to one, such as a mask with the derivative of
+            `straight_through`; of a shape that the data take by broadcasting.
+        scan: ``scan(amplitudes)``, an operator such as ``lambda a: mri.sense(maps, a)``.
+        reconstruct: ``reconstruct(A, y)``, an image like one of the objects.
+        objects: the ground truth, along the leading axis of every leaf.
+        key: of the noise; objects differ in theirs.
+        noise: standard deviation, of the real and of the imaginary part of complex data.
+        loss: ``loss(image, truth)``; ‖image − truth‖²/‖truth‖² by default.
+
+    Example:
+        >>> from jaxrecon.core import diagonal
+        >>> x = jnp.array([[3.0, 1.0]])
+        >>> zero_filled = lambda A, y: A.H(y)
+        >>> error = lambda w: sampling_error(
+        ...     w, lambda a: diagonal(a, x[0]), zero_filled, x, jax.random.key(0))
+        >>> slope = jax.grad(error)(jnp.zeros(2))  # both would help, the first more
+        >>> bool(slope[0] < slope[1] < 0)
+        True
+    """
+    n = jax.tree.leaves(objects)[0].shape[0]
+    amplitudes = jnp.sqrt(weights + 1e-6)
+    A, whole = scan(amplitudes), scan(jnp.ones_like(amplitudes))
+
+    def one(truth: PyTree, key: Array) -> Array:
+        y = jax.tree.map(lambda y: amplitudes * y, _measured(whole, truth, key, noise))
         return loss(reconstruct(A, y), truth)
 
     return jnp.mean(jax.vmap(one)(objects, jax.random.split(key, n)))

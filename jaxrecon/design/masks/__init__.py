@@ -3,7 +3,8 @@
 A pattern is a pytree whose parameters gradients may move, with `project()` back to what is
 allowed. Those that are drawn have `probabilities()`, `sample(key)`, `straight_through(key)`,
 `relaxed(key, temperature)` and `most_probable()`; weights have `weights()`. All have the shape that
-operators take: ``mri.sense(maps, pattern.straight_through(key))``.
+operators take: ``mri.sense(maps, pattern.sample(key))``. Positions that are not measured have a
+derivative as weights of `criteria.sampling_error`, and none as a mask of the operator itself.
 """
 
 from jaxrecon.design.masks._anneal import Geometric, geometric

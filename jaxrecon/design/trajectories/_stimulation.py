@@ -18,8 +18,10 @@ Reson. Med. 74 (2015), 518-522; IEC 60601-2-33 (2022), annex AA, has the same re
 """
 
 import dataclasses
+import math
 from typing import Any
 
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -55,7 +57,7 @@ class Nerve:
     def __post_init__(self):
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if not value > 0:
+            if not 0 < value < math.inf:
                 raise ValueError(f"`{field.name}` is {value}, expected a positive number")
 
     @property
@@ -102,7 +104,11 @@ def stimulation_penalty(
         scanner: its field of view and nucleus.
         nerve: of the coil; by default a whole-body coil's.
         most: the fraction, 0.8 for the normal operating mode.
+
+    Raises:
+        ValueError: a fraction that is not positive.
     """
+    _check_fraction(most)
     excess = jnp.maximum(stimulation(trajectory, scanner, nerve) / most - 1, 0)
     return jnp.mean(excess**2)
 
@@ -121,6 +127,9 @@ def calmed(
         nerve: of the coil; by default a whole-body coil's.
         most: the fraction, 0.8 for the normal operating mode.
 
+    Raises:
+        ValueError: a fraction that is not positive.
+
     Example:
         >>> from jaxrecon.design import trajectories as designed
         >>> from jaxrecon.physics.mri.trajectories import scanner
@@ -130,10 +139,16 @@ def calmed(
         >>> round(float(designed.stimulation(calm, system).max()), 3)
         0.2
     """
+    _check_fraction(most)
     worst = jnp.max(stimulation(trajectory, scanner, nerve), axis=1)
     interleaf = jnp.max(worst.reshape(len(trajectory.coefficients), -1), axis=1)
     shrunk = trajectory.coefficients / jnp.maximum(interleaf / most, 1)[:, None, None]
     return replace(trajectory, coefficients=shrunk)
+
+
+def _check_fraction(most: Any) -> None:
+    if not isinstance(most, jax.core.Tracer) and not 0 < float(most) < math.inf:
+        raise ValueError(f"`most` is {most}, expected a positive fraction of the limit")
 
 
 def _response(n: int, raster: float, nerve: Nerve) -> Float[np.ndarray, "tick interval"]:
