@@ -76,6 +76,7 @@ def generated(generator: Any, like: PyTree) -> Generated:
         like: arrays or structs in the shapes of z.
 
     Example:
+        >>> import jax.numpy as jnp
         >>> G = generated(jnp.exp, jnp.zeros(2))
         >>> image, derivative = G.linearise(jnp.zeros(2))
         >>> derivative(jnp.array([1.0, 2.0])).tolist()
@@ -102,6 +103,7 @@ def latent_problem(
         ValueError: the generator's images are not what the forward models take.
 
     Example:
+        >>> import jax.numpy as jnp
         >>> from jaxrecon.core import run
         >>> from jaxrecon.functionals import LeastSquares
         >>> from jaxrecon.solvers import LBFGS
