@@ -25,6 +25,8 @@ def run_app() -> None:
     """Runs the command; bad input ends with exit status 2 and one line on standard error."""
     try:
         status = app(standalone_mode=False)
+        if status == 130:  # typer has caught the interruption
+            _terminal.fail("interrupted")
         sys.exit(status if isinstance(status, int) else 0)
     except _UsageError as error:
         _terminal.fail(f"{error.format_message() or 'No command given.'} (see --help)")
@@ -37,11 +39,12 @@ def run_app() -> None:
             raise
         reason = (str(error).splitlines() or ["no more could be had"])[0].rstrip(".")
         _terminal.fail(
-            f"memory ran out ({reason}): pass a smaller `--size` or fewer `--slices` at a time"
+            f"memory ran out ({reason}): pass a smaller `--size` or fewer `--slices` at a time; "
+            "design and train: fewer coils, views, modes or a smaller batch"
         )
         sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):
-        _terminal.fail("interrupted; nothing was written")
+        _terminal.fail("interrupted")
         sys.exit(130)
 
 

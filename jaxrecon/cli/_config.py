@@ -33,7 +33,7 @@ def read_config(cls: type[C], path: str | Path, overrides: Sequence[str] = ()) -
         ValueError: names the file and the field.
     """
     try:
-        tables = tomllib.loads(Path(path).read_text())
+        tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ValueError(f"{path}: not a configuration: {error}") from None
     for text in overrides:
@@ -76,7 +76,12 @@ def keep_config(folder: Path, config: Any, field: str, *, resume: bool) -> None:
     Raises:
         ValueError: the folder, which `field` names, belongs to another run.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"{field} is {str(folder)!r}: no folder can be made there: {error}"
+        ) from None
     path = folder / CONFIG
     text = json.dumps(dataclasses.asdict(config), indent=1)
     if resume and path.exists() and path.read_text() != text:
@@ -145,4 +150,7 @@ def _override(tables: dict[str, Any], text: str) -> None:
         parsed = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         parsed = None if value.strip() == "none" else value.strip()  # a word without its quotes
-    tables.setdefault(table, {})[field] = parsed
+    part = tables.setdefault(table, {})
+    if not isinstance(part, dict):
+        raise ValueError(f"`--set` is {text!r}, but {table} is {part!r} in the file, no table")
+    part[field] = parsed

@@ -132,6 +132,14 @@ def test_an_interrupted_design_goes_on_to_the_bit(jaxrecon, folder, monkeypatch)
     done = jaxrecon("design", path, *parts, *sets("design.seed=1"))
     assert done.status == 2
     assert "another configuration: choose another design.folder" in done.err
+    with np.load(folder / "heads.npz") as file:
+        np.savez(folder / "heads.npz", x=2 * file["x"][::-1])
+    done = jaxrecon("design", path, *parts)
+    assert done.status == 2
+    assert "it was begun with other images" in done.err
+    done = jaxrecon("design", path, *parts, "--no-resume", *sets("views.views=99"))
+    assert done.status == 2
+    assert (folder / "parts" / "results.json").exists()  # nothing is thrown away for nonsense
     (folder / "parts" / "state.npz").write_bytes(b"PK broken")
     done = jaxrecon("design", path, *parts)
     assert done.status == 2
@@ -197,10 +205,15 @@ def test_views_and_doses_are_of_the_budget(jaxrecon, folder):
         ("lines", ["scan.kind=cones"], "scan.kind is 'cones'"),
         ("lines", ["mask.lines=3"], "unknown field mask.lines"),
         ("lines", ["data.train=empty.npz"], "empty.npz: image 1 is zero everywhere"),
+        ("lines", ["data.train=words.npz"], "words.npz: images are of type <U1, expected numbers"),
+        ("lines", ["data.train=cut.npz"], "cut.npz: "),
+        ("trajectory", ["trajectory.raster_us=0"], "trajectory.raster_us is 0.0, expected a pos"),
     ],
 )
 def test_wrong_configurations_are_refused_by_field(jaxrecon, folder, kind, changes, said):
     np.savez(folder / "empty.npz", x=np.stack([np.ones((16, 16)), np.zeros((16, 16))]))
+    np.savez(folder / "words.npz", x=np.full((2, 16, 16), "a"))
+    (folder / "cut.npz").write_bytes((folder / "heads.npz").read_bytes()[:300])
     done = jaxrecon("design", config(folder, kind), *sets(*changes))
     assert done.status == 2
     assert said in done.err
@@ -243,6 +256,9 @@ def test_the_gaussian_mean_is_that_of_the_dense_covariance(folder):
     from jaxrecon.physics import ct, gaussian_noise
 
     prior = gaussian_prior(plan.images.train, 3)
+    flat = np.asarray(plan.images.train, float).reshape(len(plan.images.train), -1)
+    expected = np.linalg.eigvalsh(np.cov(flat.T))[-3:][::-1]
+    np.testing.assert_allclose(prior.variances, expected, rtol=1e-4)
     modes = np.asarray(prior.modes, float).reshape(3, -1)
     C = modes.T @ np.diag(np.asarray(prior.variances, float)) @ modes
     C += float(prior.rest) * np.eye(256)

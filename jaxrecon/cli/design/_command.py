@@ -20,6 +20,16 @@ from jaxrecon.cli.design._work import STATE, Journal, Work
 from jaxrecon.core._store import whole_file
 
 FIGURES = ("psnr", "ssim", "nrmse")
+# What a design may leave behind, beside its configuration and state.
+WRITTEN = (
+    "results.json",
+    "pattern.npz",
+    "pattern.png",
+    "point-spread.png",
+    "before-after.png",
+    "waveforms.npz",
+    "waveforms.seq",
+)
 
 
 def design(path: str, overrides: Sequence[str] = (), *, resume: bool = True) -> None:
@@ -33,7 +43,10 @@ def design(path: str, overrides: Sequence[str] = (), *, resume: bool = True) -> 
     plan = build(config, path)
     folder = Path(config.design.folder)
     keep_config(folder, config, "design.folder", resume=resume)
-    work = Work(plan, config.design, folder / STATE)
+    if not resume:
+        for name in (STATE, *WRITTEN):
+            (folder / name).unlink(missing_ok=True)
+    work = Work(plan, config, folder / STATE)
     shape = " x ".join(str(n) for n in plan.images.shape)
     counts = f"{len(plan.images.train)} and {len(plan.images.validation)} to choose by"
     _terminal.say("images", f"{shape}, {counts}")
@@ -62,9 +75,10 @@ def _run(work: Work, journal: Journal, folder: Path) -> None:
 
         def notify() -> None:
             jax.effects_barrier()  # steps are told of late
-            drawn, (_, score) = plan.drawn(plan.outcomes(journal.pattern)[0]), journal.scores[-1]
-            watch.show(drawn, journal.steps, f"NRMSE {score:.4f}, best {journal.best_score:.4f}")
-            title = f"step {journal.steps}, NRMSE {score:.4f}"
+            drawn = plan.drawn(plan.outcomes(journal.pattern)[0])
+            best = f"best NRMSE {journal.best_score:.4f}, of step {journal.best_step}"
+            watch.show(drawn, journal.steps, best)
+            title = f"step {journal.steps}; {best}"
             _figures.pattern_picture(folder / "pattern.png", drawn, title)
 
         notify()

@@ -198,7 +198,18 @@ LEAST = {
     "design.picture_every": 1,
     "design.validate_every": 1,
 }
-POSITIVE = ("scan.pixel", "reconstruction.tol", "design.learning_rate", "mask.acceleration")
+POSITIVE = (
+    "scan.pixel",
+    "reconstruction.tol",
+    "design.learning_rate",
+    "mask.acceleration",
+    "trajectory.readout_ms",
+    "trajectory.dwell_us",
+    "trajectory.raster_us",
+    "trajectory.fov",
+    "trajectory.gmax",
+    "trajectory.smax",
+)
 NOT_NEGATIVE = ("scan.noise", "reconstruction.weight")
 
 

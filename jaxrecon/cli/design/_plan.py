@@ -24,7 +24,7 @@ class Stage(NamedTuple):
     """A part of a design: so many steps of one optimiser on one criterion.
 
     Attributes:
-        name: shown beside the bar.
+        name: shown in the list of stages.
         n_steps: may be zero, where `begin` does all.
         begin: ``begin(pattern, best) -> pattern``, from the pattern so far and the best outcome.
         criterion: as `design.optimise` takes it, like the next two.
@@ -47,7 +47,6 @@ class Images(NamedTuple):
 
     train: Array
     validation: Array
-    peak: float
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -113,7 +112,7 @@ def load_images(config: Config) -> Images:
         if empty.size:
             raise ValueError(f"{path}: image {empty[0]} is zero everywhere: its error is undefined")
         stacks.append(jnp.asarray(stack / stack.dtype.type(train.peak)))
-    return Images(stacks[0], stacks[1], train.peak)
+    return Images(stacks[0], stacks[1])
 
 
 def build(config: Config, path: str) -> Plan:

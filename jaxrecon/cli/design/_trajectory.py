@@ -125,7 +125,9 @@ class TrajectoryPlan(Plan):
         except ValueError as error:  # a raster or limit that Pulseq does not allow
             _terminal.say("Pulseq", f"not written: {error}")
             return files
-        sequence.write(str(folder / "waveforms.seq"))
+        unfinished = folder / "unfinished.seq"  # the package writes to names alone
+        sequence.write(str(unfinished))
+        unfinished.replace(folder / "waveforms.seq")
         return [*files, folder / "waveforms.seq"]
 
 

@@ -25,6 +25,7 @@ from jaxrecon.solvers import cg
 
 # Combinations of a view's bins that the choice looks at: the most informative ones.
 _N_DATA = 20
+HIGHEST = jax.lax.Precision.HIGHEST
 
 
 @pytree
@@ -47,6 +48,12 @@ class Prior(NamedTuple):
     modes: Float[Array, "mode y x"]
     variances: Float[Array, " mode"]
     rest: Float[Array, ""]
+
+    @property
+    def described(self) -> float:
+        """The share of the covariance's trace that the components have."""
+        inside, outside = float(jnp.sum(self.variances)), float(self.rest) * self.mean.size
+        return inside / (inside + outside)
 
 
 class ViewsPlan(Plan):
@@ -156,14 +163,19 @@ class ViewsPlan(Plan):
         return np.linspace(-1, 1, 65)[None, :, None] * ends[:, None]
 
     def facts(self, outcome: Any) -> dict[str, Any]:
-        """Number of views, doses, and the root of the expected relative squared error."""
+        """Views, doses, and the root of the expected relative squared error of the components.
+
+        What the components leave open comes on top of it: `described` is the share of deviations
+        from the mean, in other images, that they do describe.
+        """
         error = criteria.expected_error(self._model.grams(), outcome)
         power = jnp.mean(jnp.sum(self.images.train**2, (1, 2)))
         return {
             "views": int(np.sum(np.asarray(outcome) > 0)),
             "candidates": self._table.candidates,
             "dose": float(np.sum(outcome)),
-            "expected_error": float(jnp.sqrt(error / power)),
+            "expected_error_of_components": float(jnp.sqrt(error / power)),
+            "described": self._prior.described,
         }
 
     def save(self, folder: Path, outcome: Any) -> list[Path]:
@@ -179,7 +191,7 @@ def gaussian_prior(images: Float[Array, "image y x"], n_modes: int) -> Prior:
     """Mean, components and the variance of the rest."""
     half = _components(images[::2], n_modes)
     others = images[1::2] - half.mean
-    inside = jnp.einsum("iyx,myx->im", others, half.modes)
+    inside = jnp.tensordot(others, half.modes, ((1, 2), (1, 2)), precision=HIGHEST)
     left = jnp.sum(others**2) - jnp.sum(inside**2)
     power = jnp.mean(images**2)
     return _components(images, n_modes)._replace(rest=jnp.maximum(left / others.size, 1e-6 * power))
@@ -206,7 +218,6 @@ def _coloured(prior: Prior, image: Array) -> Array:
 
 
 def _inside(prior: Prior, factors: Array, image: Array) -> Array:
-    HIGHEST = jax.lax.Precision.HIGHEST
     along = jnp.tensordot(prior.modes, image, 2, precision=HIGHEST)
     return jnp.tensordot(factors * along, prior.modes, 1, precision=HIGHEST)
 

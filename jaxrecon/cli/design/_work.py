@@ -4,10 +4,14 @@ The best outcome is that of least error over the validation images, all with the
 starting pattern's own is the first of them, so that a design is never worse than it there.
 """
 
+import contextlib
 import dataclasses
+import hashlib
 import json
+import signal
+import threading
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +19,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrecon.cli.design._config import Settings
-from jaxrecon.cli.design._plan import Plan, Stage
+from jaxrecon.cli.design._config import Config
+from jaxrecon.cli.design._plan import Images, Plan, Stage
 from jaxrecon.core._store import whole_file
 from jaxrecon.design import DesignState, optimise
 from jaxrecon.training._state import from_numbers, to_numbers
@@ -67,12 +71,16 @@ class Journal:
 class Work:
     """A plan at work in a folder.
 
-    `notify(journal, stage, part)` is called after every part; `progress(i, info)` after every step
-    of one.
+    Args:
+        plan: what is done.
+        config: all of the configuration: another one's state is not gone on from.
+        path: of the stored state.
     """
 
-    def __init__(self, plan: Plan, settings: Settings, path: Path):
+    def __init__(self, plan: Plan, config: Config, path: Path):
+        settings = config.design
         self.plan, self._settings, self._path = plan, settings, path
+        self._origin = _digest(config, plan.images)
         stages, self._judging = jax.random.split(jax.random.key(settings.seed))
         self._keys = jax.random.split(stages, max(1, len(plan.stages)))
         self._reconstruct = jax.jit(plan.reconstruct_all)
@@ -108,7 +116,20 @@ class Work:
         return journal
 
     def go(self, journal: Journal, notify: Callable[[], None], progress: Any = None) -> None:
-        """All that is left to do; ends early where a loss or gradient is not finite."""
+        """All that is left to do; ends early where a loss or gradient is not finite.
+
+        Args:
+            journal: where to go on, and what is brought forward.
+            notify: called after every part.
+            progress: ``progress(i, info)``, after every step of a part.
+
+        Raises:
+            KeyboardInterrupt: after the part in which it was asked for, which is stored.
+        """
+        with _held_back() as asked:
+            self._go(journal, notify, progress, asked)
+
+    def _go(self, journal: Journal, notify: Any, progress: Any, asked: list) -> None:
         while journal.finite and journal.stage < len(self.plan.stages):
             stage = self.plan.stages[journal.stage]
             if journal.done == 0:
@@ -122,6 +143,8 @@ class Work:
             if journal.finite:
                 self._store(journal)
             notify()
+            if asked:
+                raise KeyboardInterrupt
 
     def _part(self, journal: Journal, stage: Stage, progress: Any) -> None:
         """Steps until the next picture."""
@@ -166,6 +189,7 @@ class Work:
         }
         facts = {f.name: getattr(journal, f.name) for f in dataclasses.fields(journal)}
         plain = {name: value for name, value in facts.items() if name not in _TREES}
+        plain["origin"] = self._origin
         with whole_file(self._path) as file:
             np.savez(file, facts=np.array(json.dumps(plain)), **arrays)  # pyright: ignore
 
@@ -174,6 +198,8 @@ class Work:
             with np.load(self._path, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             facts = json.loads(str(arrays["facts"]))
+            if facts.pop("origin") != self._origin:
+                raise ValueError("it was begun with other images or another configuration")
             outcome = self.plan.outcomes(self.plan.start)[0]
             likes = {"before": outcome, "best": outcome, "pattern": self.plan.start}
             trees = {name: _restored(arrays, name, like) for name, like in likes.items()}
@@ -194,6 +220,34 @@ class Work:
         one = lambda p, key: optimise(stage.criterion, p, n_steps=1, key=key, **options).state  # noqa: E731
         key = self._keys[index]
         return jax.eval_shape(one, self.plan.start, key)._replace(key=key)
+
+
+@contextlib.contextmanager
+def _held_back() -> Iterator[list[int]]:
+    """Fills a list at the first Ctrl-C, for the end of a part; the second ends at once."""
+    asked: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield asked  # which alone is told of signals
+        return
+
+    def note(number: int, frame: Any) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _digest(config: Config, images: Images) -> str:
+    """Of what a design is begun with."""
+    whole = hashlib.sha256(json.dumps(dataclasses.asdict(config)).encode())
+    for stack in (images.train, images.validation):
+        whole.update(np.asarray(stack).tobytes())
+    return whole.hexdigest()
 
 
 def _restored(arrays: dict[str, np.ndarray], name: str, like: Any) -> Any:

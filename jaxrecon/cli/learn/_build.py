@@ -1,5 +1,6 @@
 """From a configuration to images, scans, networks and losses."""
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,6 +44,8 @@ def read_images(path: str, data: Data, scan: Scan) -> Images:
         ValueError: names the file and what is wrong with it.
     """
     stack = _read_npz(path, data.array) if path.endswith(".npz") else _read_folder(path)
+    if stack.dtype.kind not in "biufc":
+        raise ValueError(f"{path}: images are of type {stack.dtype}, expected numbers")
     if stack.ndim != 3 or not len(stack):
         raise ValueError(f"{path}: images have shape {stack.shape}, expected (n, y, x)")
     if not np.isfinite(stack).all():
@@ -56,11 +59,14 @@ def read_images(path: str, data: Data, scan: Scan) -> Images:
 
 def _read_npz(path: str, name: str) -> np.ndarray:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as raw:
+            file = np.load(raw, allow_pickle=False)
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise ValueError("an array, expected an .npz archive")
             if name not in file.files:
                 raise ValueError(f"no array {name!r}, but {', '.join(file.files)}")
             return file[name]
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: {error}") from None
 
 
