@@ -1,6 +1,6 @@
 """Trains the diffusion prior that ships, of T1 slices of heads at 64².
 
-    python benchmarks/generative/prior.py [--steps 8000] [--seed 0] [--out FOLDER]
+    python benchmarks/generative/prior.py [--steps 12000] [--seed 0] [--out FOLDER]
 
 A small `ScoreUNet` with the preconditioning, levels and weights of Karras et al. (2022), on one
 core about five steps of eight slices a second. Zoom, shifts, brightness and changes of contrast
@@ -55,7 +55,7 @@ def varied(image: jax.Array, key: jax.Array) -> jax.Array:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--steps", type=int, default=12000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", type=Path, default=DATA, help="folder of volumes/")
     parser.add_argument("--out", type=Path, default=Path(".prior"), help="folder for the training")

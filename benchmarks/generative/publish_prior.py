@@ -114,9 +114,9 @@ def described(step: int, options: argparse.Namespace) -> pretrained.Card:
         use="upright axial T1 slices, sigma from 0.005 to 20; a prior to learn and test "
         "samplers with",
         limits=(
-            "made of one volume and an average, in minutes of one core: unconditional samples are "
-            "blurs in the outline of a head, without anatomy",
-            "at low noise denoiser-grey denoises better: see the figures",
+            "made of one volume and an average, in less than an hour of one core: unconditional "
+            "samples have the outline and the rough anatomy of a head, and none of its detail",
+            "up to sigma 0.1 denoiser-grey denoises a little better: see the figures",
             "samples of a scan spread less than they err: no measure of uncertainty",
             "64² pixels, upright, real and not negative: complex images need their phase",
             "other contrasts, such as after contrast agent, and pathology were never seen",

@@ -86,8 +86,7 @@ def keep_config(folder: Path, config: Any, field: str, *, resume: bool) -> None:
     text = json.dumps(dataclasses.asdict(config), indent=1)
     if resume and path.exists() and path.read_text() != text:
         raise ValueError(
-            f"{path} is another configuration: choose another {field}, or start anew with "
-            "--no-resume"
+            f"{path} is another configuration: choose another {field}, or remove the folder"
         )
     with whole_file(path) as file:
         file.write(text.encode())

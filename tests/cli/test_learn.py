@@ -52,6 +52,11 @@ def test_a_network_is_trained_judged_and_exported(jaxrecon, folder):
     done = jaxrecon("train", "ct.toml", "--set", "model.width=4")
     assert done.status == 2
     assert "another configuration" in done.err
+    kept = (folder / "run/config.json").read_text()
+    done = jaxrecon("train", "ct.toml", "--no-resume", "--set", "model.width=4")
+    assert done.status == 2
+    assert "has checkpoints" in done.err
+    assert (folder / "run/config.json").read_text() == kept
 
     assert jaxrecon("evaluate", "run").status == 0
     figures = json.loads((folder / "run" / "evaluation.json").read_text())

@@ -84,6 +84,7 @@ def train(path: str, overrides: Sequence[str] = (), *, resume: bool = True) -> N
     """
     job = assemble(read_config(path, overrides))
     folder = Path(job.config.training.folder)
+    _check_new(folder, resume)
     keep_config(folder, job.config, "training.folder", resume=resume)
     _terminal.say("images", [_facts(job.train, "train"), _facts(job.validation, "validate")])
     _terminal.say("network", f"{job.config.model.name}, {n_parameters(job.net)} parameters")
@@ -173,6 +174,15 @@ def assemble(config: Config) -> Job:
         pictures=Pictures(measure, simple),
     )
     return Job(config, build_network(config), train, validation, measure, operator, trainer)
+
+
+def _check_new(folder: Path, resume: bool) -> None:
+    """Refuses to start anew over checkpoints, before anything in the folder is changed."""
+    if not resume and any(folder.glob("checkpoints/*")):
+        raise ValueError(
+            f"training.folder {str(folder)!r} has checkpoints, which --no-resume would leave "
+            "behind: remove that folder, or choose another"
+        )
 
 
 def _trained(folder: str) -> Job:
